@@ -1,0 +1,187 @@
+"""`worldr1 doctor`: what works on this machine, and how to get the rest."""
+
+import argparse
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.error import FFmpegError
+from packaging.requirements import Requirement
+
+from worldr1 import __version__
+
+WEIGHTS_DIR = Path(__file__).parent.parent / "mini" / "weights"
+"""Where the mini models are shipped."""
+INDEX_NAME = "index.json"
+"""In WEIGHTS_DIR, written by `pretrain.pack`: {"sha256": {relative path: digest}, ...}."""
+
+_MIN_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One line of the diagnosis."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What was found."""
+    fix: str = ""
+    """What to do if it is not ok."""
+    core: bool = True
+    """Without it the mini world does not run, and the exit code is 1."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the diagnosis; 0 if the core works, 1 otherwise."""
+    checks = diagnose()
+    works = all(check.ok for check in checks if check.core)
+    if args.json:
+        print(json.dumps({"ok": works, "checks": [asdict(check) for check in checks]}))
+        return 0 if works else 1
+    for check in checks:
+        mark = "ok" if check.ok else "MISSING" if check.core else "no"
+        print(f"{mark:8}{check.name:15}{check.detail}")
+        if not check.ok and check.fix:
+            print(f"{'':23}-> {check.fix}")
+    verdict = "runs here." if works else "does not run here yet: see the lines marked MISSING."
+    print(f"The mini world {verdict}")
+    return 0 if works else 1
+
+
+def diagnose(weights: Path = WEIGHTS_DIR) -> tuple[Check, ...]:
+    """Every check, in the order they are printed. weights: the folder of the mini models."""
+    return (_python(), *_libraries(), _video(), _mini_weights(weights), _disk(), _processor(), *_gpu())
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    return Check(
+        name="python",
+        ok=sys.version_info >= (3, 11),
+        detail=f"{version}, worldr1 {__version__}, {platform.system()} {platform.machine()}",
+        fix="use Python 3.11 or newer",
+    )
+
+
+def _libraries() -> Iterator[Check]:
+    """One check for each requirement of the installed package, so that the ranges are said only in pyproject.toml."""
+    try:
+        requirements = [Requirement(text) for text in importlib.metadata.requires("worldr1") or ()]
+    except importlib.metadata.PackageNotFoundError:
+        fix = "run `pip install -e .` in the repository"
+        yield Check(name="worldr1", ok=False, detail="used from its folder, not installed", fix=fix)
+        return
+    for requirement in requirements:
+        if requirement.marker is None or requirement.marker.evaluate():
+            yield _library(requirement, core=True)
+
+
+def _library(requirement: Requirement, *, core: bool) -> Check:
+    wanted = str(requirement).partition(";")[0].strip()
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name=requirement.name, ok=False, detail="not installed", fix=f"pip install '{wanted}'", core=core)
+    in_range = requirement.specifier.contains(version, prereleases=True)
+    detail = version if in_range else f"{version}, outside the supported {requirement.specifier}"
+    return Check(name=requirement.name, ok=in_range, detail=detail, fix=f"pip install '{wanted}'", core=core)
+
+
+def _video() -> Check:
+    """Encodes and decodes two frames: that PyAV imports does not mean that its encoder was built in."""
+    fix = "pip install --force-reinstall av (the wheels from PyPI bring libx264)"
+    buffer = io.BytesIO()
+    try:
+        with av.open(buffer, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=8)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for level in (0, 255):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), level, np.uint8), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        buffer.seek(0)
+        with av.open(buffer, "r") as source:
+            num_frames = sum(1 for _ in source.decode(video=0))
+    except (FFmpegError, ValueError) as error:  # ValueError: an unknown codec, in some versions of PyAV
+        return Check(name="h264", ok=False, detail=f"PyAV cannot encode: {error}", fix=fix)
+    return Check(name="h264", ok=num_frames == 2, detail=f"{num_frames} of 2 frames encoded and read back", fix=fix)
+
+
+def _mini_weights(folder: Path) -> Check:
+    """Every file that the index lists is there and is the one that was trained."""
+    index = folder / INDEX_NAME
+    fix = "clone the repository again, or train them: worldr1 mini build --help"
+    try:
+        digests = json.loads(index.read_text(encoding="utf-8"))["sha256"].items()
+    except FileNotFoundError:
+        return Check(name="mini weights", ok=False, detail=f"there is no {index}", fix=fix)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Check(name="mini weights", ok=False, detail=f"{index} is damaged", fix=fix)
+    bad = [name for name, digest in digests if not _is_intact(folder / name, digest)]
+    detail = f"missing or damaged in {folder}: {', '.join(bad)}" if bad else f"{len(digests)} files in {folder}"
+    return Check(name="mini weights", ok=not bad, detail=detail, fix=fix)
+
+
+def _is_intact(path: Path, digest: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    return Check(
+        name="disk",
+        ok=free >= _MIN_FREE_BYTES,
+        detail=f"{_gib(free)} free in {Path.cwd()}",
+        fix=f"free {_gib(_MIN_FREE_BYTES)} for run folders, or choose another disk with --out",
+        core=False,
+    )
+
+
+def _processor() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    detail = f"{cores} cores, torch uses {torch.get_num_threads()} threads"
+    return Check(name="processor", ok=True, detail=detail)
+
+
+def _gpu() -> Iterator[Check]:
+    if not torch.cuda.is_available():
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        fix = "not needed for the mini world; the Wan recipes need an NVIDIA GPU, its driver and a CUDA build of torch"
+        yield Check(name="gpu", ok=False, detail=f"none usable (torch built with {built})", fix=fix, core=False)
+        return
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        detail = f"{properties.name}, {_gib(properties.total_memory)}"
+        yield Check(name=f"gpu {index}", ok=True, detail=detail, core=False)
+    nvcc = shutil.which("nvcc")
+    fix = "install the CUDA toolkit of torch's version and put its bin folder on PATH"
+    yield Check(name="nvcc", ok=nvcc is not None, detail=nvcc or "not on PATH", fix=fix, core=False)
+    found = importlib.util.find_spec("gsplat") is not None
+    detail = f"{importlib.metadata.version('gsplat')}, builds its kernels on first use" if found else "not installed"
+    fix = "pip install 'worldr1[gpu]'; until then Gaussians are rendered on the CPU"
+    yield Check(name="gsplat", ok=found, detail=detail, fix=fix, core=False)
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / (1 << 30):.1f} GiB"

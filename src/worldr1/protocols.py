@@ -1,0 +1,95 @@
+"""What the stages ask of the models: protocols of one to four methods, structural, no base classes.
+
+The mini models, the real ones and a user's own all stand behind these.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldr1.types import Gaussians, Reconstruction, RenderedViews
+
+
+@runtime_checkable
+class VideoPolicy(Protocol):
+    """A text-to-video flow model: the thing that is trained."""
+
+    transformer: nn.Module
+    """The network whose (LoRA) parameters are trained."""
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, L, h, w) of a clip; raises InputError for a size that the VAE cannot take."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "P S D"]:
+        """Text embeddings, as the pipeline makes them."""
+        ...
+
+    def velocity(
+        self, latents: Float[Tensor, "B C L h w"], sigma: float, embeddings: Float[Tensor, "B S D"]
+    ) -> Float[Tensor, "B C L h w"]:
+        """v = eps - x_0 at `sigma`, float32, guidance included; differentiable in the trained parameters."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "B C L h w"]) -> Float[Tensor, "B T 3 H W"]:
+        """Video in 0..1, float32."""
+        ...
+
+
+class Reconstructor(Protocol):
+    """Lifts videos to cameras, depth and confidence (Depth Anything 3's role)."""
+
+    licence: str
+
+    def __call__(self, videos: Float[Tensor, "B T 3 H W"]) -> list[Reconstruction]:
+        """One Reconstruction per video; a video that cannot be lifted has status REJECTED and a reason."""
+        ...
+
+
+class Renderer(Protocol):
+    """Rasterises 3D Gaussians."""
+
+    def __call__(
+        self,
+        gaussians: Gaussians,
+        world_from_camera: Float[Tensor, "V 4 4"],
+        intrinsics_px: Float[Tensor, "V 3 3"],
+        *,
+        height: int,
+        width: int,
+        background: Float[Tensor, "3"],
+    ) -> RenderedViews:
+        """All views of one scene."""
+        ...
+
+
+class Critic(Protocol):
+    """Looks at a render and answers with one digit (Qwen3-VL's role)."""
+
+    licence: str
+
+    def __call__(self, images: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, "B 10"]:
+        """Probability of each digit 0..9."""
+        ...
+
+
+class QualityModel(Protocol):
+    """Scores single frames against their prompt (HPSv3's role)."""
+
+    licence: str
+
+    def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:
+        """Higher is better, in the model's own units."""
+        ...
+
+
+class PerceptualDistance(Protocol):
+    """LPIPS's role."""
+
+    licence: str
+
+    def __call__(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
+        """0 for equal images, about 1 for unrelated ones."""
+        ...

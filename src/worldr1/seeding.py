@@ -1,0 +1,21 @@
+"""Named random streams: the same ids give the same numbers on every machine, process and Python."""
+
+import hashlib
+
+import torch
+
+
+def derive_seed(run_seed: int, stream: str, *ids: int) -> int:
+    """A 63-bit seed for one stream of one run.
+
+    run_seed: the run's own seed. stream: what the numbers are for ("start-noise", "sde", ...).
+    ids: integers that name the draw inside the stream (update, prompt id, member).
+    """
+    text = "/".join([str(int(run_seed)), stream, *(str(int(i)) for i in ids)])
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def make_generator(run_seed: int, stream: str, *ids: int) -> torch.Generator:
+    """A CPU generator seeded by `derive_seed`."""
+    return torch.Generator("cpu").manual_seed(derive_seed(run_seed, stream, *ids))

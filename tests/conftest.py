@@ -1,0 +1,14 @@
+"""What holds for every test: no network, one thread, reproducible examples."""
+
+import os
+
+import hypothesis
+
+# Before torch is imported: tests must not depend on the hub, and idle threads of parallel processes must not spin.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+hypothesis.settings.register_profile("worldr1", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("worldr1")
+
+pytest_plugins = ["tiny_wan"]  # the fixture tiny_wan_folder
