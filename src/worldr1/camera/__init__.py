@@ -1,0 +1,1 @@
+"""From a prompt's camera words to a path of camera poses."""

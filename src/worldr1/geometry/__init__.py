@@ -1,0 +1,1 @@
+"""Pure geometry: rigid poses and the pinhole camera."""

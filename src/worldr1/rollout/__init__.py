@@ -1,0 +1,1 @@
+"""From a prompt's camera plan to a group of sampled videos."""
