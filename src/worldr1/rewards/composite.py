@@ -1,0 +1,357 @@
+"""The reward of a video: R = (S_meta + S_recon + S_traj) + lambda_gen R_gen (paper Eq. 8 and 9), made honest.
+
+Every result says whether it may be used (DESIGN section 5). A *fault* is ours (a model crashed or returned NaN): the
+value is NaN and the sample leaves its group's statistics. A *rejection* is the video's (nothing to reconstruct, too
+little of it explained): the 3D parts take their lowest value and the sample counts, or the policy would drift to
+where it cannot be judged. A part that is undefined for a prompt is absent, and whether it is depends only on what was
+*requested*, so all members of a group have the same parts.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.camera.motion import scene_text
+from worldr1.errors import ConfigError, InputError
+from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstructor, Renderer
+from worldr1.rewards.guard import Fault, call_each
+from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_job, meta_view_side
+from worldr1.rewards.quality import QualityConfig, quality_reward
+from worldr1.rewards.reconstruction import (
+    BEHIND_GREY,
+    ReconstructionConfig,
+    Redrawn,
+    at_size,
+    compare_redrawn,
+    reconstruction_score,
+    redraw_job,
+)
+from worldr1.rewards.rendering import render_jobs
+from worldr1.rewards.trajectory import TrajectoryConfig, camera_travel, has_parallax, trajectory_errors
+from worldr1.scene.image_metrics import image_gradient
+from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajectory
+
+S_META, S_RECON, S_TRAJ, R_GEN = "s_meta", "s_recon", "s_traj", "r_gen"
+"""Names of the parts in `RewardResult.parts`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardWeights:
+    """Factors of the parts. A part with weight 0 is left out and its models are not called."""
+
+    meta: float = 1.0
+    recon: float = 1.0
+    traj: float = 1.0
+    gen: float = 1.0
+    """lambda_gen."""
+
+    def __post_init__(self) -> None:
+        weights = (self.meta, self.recon, self.traj, self.gen)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ConfigError("Reward weights must not be negative, and at least one must be positive.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardConfig:
+    """The whole reward."""
+
+    weights: RewardWeights = field(default_factory=RewardWeights)
+    trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
+    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+    meta_view: MetaViewConfig = field(default_factory=MetaViewConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    rejected_value: float = 0.0
+    """Value of each 3D part of a rejected video."""
+    dynamic_rule: Literal["phase", "prompt"] = "phase"
+    """When R_3D is off: "phase": in the dynamic phase. "prompt": also for dynamic prompts of the main phase."""
+    batch: int = 8
+    """Videos per model call."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError("The reward's batch must be at least 1.")
+        if not self.rejected_value <= 0:
+            raise ConfigError("rejected_value must be 0 or less: a rejected video must not score above a judged one.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What one stage found out about one sample."""
+
+    parts: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    rejected: str = ""
+    """Reason, if the stage rejects the video."""
+    reconstruction: Reconstruction | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sample:
+    """One video on its way through the stages."""
+
+    video: Float[Tensor, "T 3 H W"]
+    prompt: Prompt
+    trajectory: Trajectory | None
+    part_names: tuple[str, ...]
+    parts: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    fault: str = ""
+    rejected: str = ""
+    lifted: Reconstruction | None = None
+
+    @property
+    def reconstruction(self) -> Reconstruction:
+        """The accepted reconstruction; only asked for after the first stage."""
+        if self.lifted is None:
+            raise RuntimeError("the sample has no reconstruction")
+        return self.lifted
+
+    def take(self, outcome: _Outcome | Fault) -> None:
+        """Adds a stage's outcome."""
+        if isinstance(outcome, Fault):
+            self.fault = outcome.reason
+            return
+        self.parts |= outcome.parts
+        self.measures |= {name: value for name, value in outcome.measures.items() if math.isfinite(value)}
+        self.rejected = self.rejected or outcome.rejected
+        self.lifted = outcome.reconstruction or self.lifted
+
+
+class CompositeReward:
+    """Scores videos with the four parts.
+
+    Example: reward = CompositeReward(reconstructor, renderer, critic, quality, perceptual, RewardConfig())
+    """
+
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        renderer: Renderer,
+        critic: Critic,
+        quality: QualityModel,
+        perceptual: PerceptualDistance,
+        config: RewardConfig,
+    ) -> None:
+        self.reconstructor = reconstructor
+        self._renderer = renderer
+        self._critic = critic
+        self._quality = quality
+        self._perceptual = perceptual
+        self.config = config
+
+    def part_names(
+        self, prompt: Prompt, trajectory: Trajectory | None, *, phase_dynamic: bool = False
+    ) -> tuple[str, ...]:
+        """The parts that exist for a prompt; the same for every video of its group.
+
+        S_traj needs camera words; S_meta needs a path that is expected to have parallax (not `fixed`, not a pan).
+        """
+        weights, config = self.config.weights, self.config
+        with_3d = not (phase_dynamic or (config.dynamic_rule == "prompt" and prompt.dynamic))
+        exists = {
+            S_META: with_3d and weights.meta > 0 and has_parallax(trajectory),
+            S_RECON: with_3d and weights.recon > 0,
+            S_TRAJ: with_3d and weights.traj > 0 and trajectory is not None,
+            R_GEN: weights.gen > 0,
+        }
+        return tuple(name for name, there in exists.items() if there)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        videos: Float[Tensor, "B T 3 H W"],
+        prompts: Sequence[Prompt],
+        trajectories: Sequence[Trajectory | None],
+        phase_dynamic: bool,
+    ) -> list[RewardResult]:
+        """One result per video, in order.
+
+        videos: 0..1. trajectories: the *requested* paths, None for a prompt without camera words. phase_dynamic: only
+        R_gen counts. measures: image_gradient, and with R_3D also median_depth, travel_depth_units, travel_deg,
+        rotation_error_deg, translation_error, psnr_holdout_db (psnr_db without holdout), coverage.
+        Raises InputError if the arguments do not fit together; a model's failure is a result, not an exception.
+        """
+        self._check(videos, prompts, trajectories)
+        samples = [
+            _Sample(video=video, prompt=prompt, trajectory=path, part_names=self._names(prompt, path, phase_dynamic))
+            for video, prompt, path in zip(videos, prompts, trajectories, strict=True)
+        ]
+        for start in range(0, len(samples), self.config.batch):
+            self._score(samples[start : start + self.config.batch])
+        return [self._result(sample) for sample in samples]
+
+    def _names(self, prompt: Prompt, trajectory: Trajectory | None, phase_dynamic: bool) -> tuple[str, ...]:
+        names = self.part_names(prompt, trajectory, phase_dynamic=phase_dynamic)
+        if not names:
+            raise InputError(
+                f'No reward part is left for the prompt "{prompt.text}": give weights.gen or another part a weight.'
+            )
+        return names
+
+    def _check(self, videos: Tensor, prompts: Sequence[Prompt], trajectories: Sequence[Trajectory | None]) -> None:
+        if videos.ndim != 5 or videos.shape[2] != 3:
+            raise InputError(f"Videos must be [B, T, 3, H, W], not {list(videos.shape)}.")
+        num_videos, num_frames = videos.shape[:2]
+        if not len(prompts) == len(trajectories) == num_videos:
+            raise InputError(
+                f"Give one prompt and one path per video: {num_videos} videos, {len(prompts)} prompts, "
+                f"{len(trajectories)} paths."
+            )
+        needed = max(2, self.config.quality.num_frames)
+        if num_frames < needed:
+            raise InputError(f"Videos of {num_frames} frames are too short for this reward: give at least {needed}.")
+        if any(path is not None and path.num_frames != num_frames for path in trajectories):
+            raise InputError(f"A requested path does not have the videos' {num_frames} frames: plan it anew.")
+
+    def _score(self, samples: Sequence[_Sample]) -> None:
+        """Takes the samples through all stages."""
+        in_3d = [s for s in samples if set(s.part_names) - {R_GEN}]
+        self._stage("input", self._measure_input, samples)
+        self._stage("reconstruction", self._lift, in_3d)
+        self._stage("camera path", self._follow, in_3d)
+        self._stage("re-rendering", self._redraw, [s for s in in_3d if S_RECON in s.part_names])
+        self._stage("off-path view", self._criticise, [s for s in in_3d if S_META in s.part_names])
+        # a rejected video still has images to score
+        self._stage("quality", self._rate, [s for s in samples if R_GEN in s.part_names], rejected_too=True)
+
+    def _stage(
+        self,
+        what: str,
+        stage: Callable[[Sequence[_Sample]], list[_Outcome]],
+        samples: Sequence[_Sample],
+        *,
+        rejected_too: bool = False,
+    ) -> None:
+        """Runs one stage on the samples that can still take it."""
+        able = [s for s in samples if not s.fault and (rejected_too or not s.rejected)]
+        for sample, outcome in zip(able, call_each(stage, able, what), strict=True):
+            sample.take(outcome)
+
+    def _measure_input(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        if not all(bool(torch.isfinite(s.video).all()) for s in samples):
+            raise ValueError("the video has pixels that are not finite")
+        return [_Outcome(measures={"image_gradient": float(image_gradient(s.video))}) for s in samples]
+
+    def _lift(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        reconstructions = self.reconstructor(torch.stack([s.video for s in samples]))
+        return [_accept(r) for r in reconstructions]
+
+    def _follow(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        return [self._follow_one(s) for s in samples]
+
+    def _follow_one(self, sample: _Sample) -> _Outcome:
+        travel = camera_travel(sample.reconstruction)
+        measures = {
+            "median_depth": sample.reconstruction.median_depth,
+            "travel_depth_units": travel.depth_units,
+            "travel_deg": travel.deg,
+        }
+        if sample.trajectory is None:
+            return _Outcome(measures=measures)
+        errors = trajectory_errors(sample.reconstruction, sample.trajectory, config=self.config.trajectory)
+        measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
+        measures["translation_error"] = errors.translation_error
+        return _Outcome(parts={S_TRAJ: errors.score}, measures=measures)
+
+    def _redraw(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        config = self.config.reconstruction
+        videos = [at_size(s.video, s.reconstruction) for s in samples]
+        jobs = [redraw_job(v, s.reconstruction, config=config) for v, s in zip(videos, samples, strict=True)]
+        height, width = videos[0].shape[-2:]
+        background = videos[0].new_full((3,), BEHIND_GREY)
+        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
+        redrawn = [compare_redrawn(v, w, config=config) for v, w in zip(videos, views, strict=True)]
+        distances_BV = self._distances(redrawn)
+        return [self._judge_redrawn(r, d) for r, d in zip(redrawn, distances_BV, strict=True)]
+
+    def _distances(self, redrawn: Sequence[Redrawn]) -> Float[Tensor, "B V"]:
+        """Perceptual distance of every target frame."""
+        distances = self._perceptual(
+            torch.cat([r.drawn for r in redrawn]), torch.cat([r.target for r in redrawn])
+        ).cpu()
+        if not bool(torch.isfinite(distances).all()):
+            raise ValueError("the perceptual distance is not finite")
+        return distances.reshape(len(redrawn), -1)
+
+    def _judge_redrawn(self, redrawn: Redrawn, distances: Float[Tensor, " V"]) -> _Outcome:
+        least = self.config.reconstruction.min_coverage
+        reason = f"its geometry explains {redrawn.coverage:.0%} of its pixels, less than {least:.0%}"
+        name = "psnr_holdout_db" if self.config.reconstruction.holdout else "psnr_db"
+        return _Outcome(
+            parts={S_RECON: reconstruction_score(distances)},
+            measures={name: redrawn.psnr_db, "coverage": redrawn.coverage},
+            rejected=reason if redrawn.coverage < least else "",
+        )
+
+    def _criticise(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        config = self.config
+        jobs = [
+            meta_view_job(
+                s.video,
+                s.reconstruction,
+                side=meta_view_side(s.trajectory, config.meta_view),
+                config=config.meta_view,
+                lift=config.reconstruction.lift,
+            )
+            for s in samples
+        ]
+        height, width = samples[0].reconstruction.depth.shape[-2:]
+        background = samples[0].video.new_full((3,), UNSEEN_GREY)
+        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
+        images = torch.cat([v.colors for v in views]).to(samples[0].video)
+        # without camera words: the critic must not prefer one camera motion to another
+        scores = expected_digit_score(self._critic(images, [scene_text(s.prompt.text) for s in samples]))
+        return [_Outcome(parts={S_META: score}) for score in scores.tolist()]
+
+    def _rate(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        num_frames = self.config.quality.num_frames
+        frames = torch.cat([s.video[:num_frames] for s in samples])
+        scores = self._quality(frames, [s.prompt.text for s in samples for _ in range(num_frames)]).double().cpu()
+        if not bool(torch.isfinite(scores).all()):
+            raise ValueError("the quality score is not finite")
+        means = scores.reshape(len(samples), num_frames).mean(dim=1).tolist()
+        return [_Outcome(parts={R_GEN: quality_reward(mean, self.config.quality)}) for mean in means]
+
+    def _result(self, sample: _Sample) -> RewardResult:
+        if sample.fault:
+            return RewardResult(
+                value=math.nan,
+                parts=dict.fromkeys(sample.part_names, math.nan),
+                status=Status.FAULT,
+                reason=sample.fault,
+                measures=sample.measures,
+            )
+        floor = dict.fromkeys((S_META, S_RECON, S_TRAJ), self.config.rejected_value) if sample.rejected else {}
+        found = sample.parts | floor
+        parts = {name: found[name] for name in sample.part_names}
+        weights = self.config.weights
+        weight = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+        return RewardResult(
+            value=sum(weight[name] * value for name, value in parts.items()),
+            parts=parts,
+            status=Status.REJECTED if sample.rejected else Status.OK,
+            reason=sample.rejected,
+            measures=sample.measures,
+        )
+
+
+def _accept(reconstruction: Reconstruction) -> _Outcome:
+    """The reconstruction, or why its video is rejected; raises ValueError if the reconstructor failed."""
+    if reconstruction.status is Status.FAULT:
+        raise RuntimeError(reconstruction.reason)
+    if reconstruction.status is Status.REJECTED:
+        return _Outcome(rejected=reconstruction.reason or "it cannot be reconstructed")
+    tensors = (
+        reconstruction.world_from_camera,
+        reconstruction.depth,
+        reconstruction.intrinsics_px,
+        reconstruction.confidence,
+    )
+    if not all(bool(torch.isfinite(t).all()) for t in tensors):
+        raise ValueError("the reconstruction has values that are not finite")
+    return _Outcome(reconstruction=reconstruction)

@@ -1,0 +1,125 @@
+"""S_meta: does the scene hold up from a place where the camera never was?
+
+The paper shows the critic a render from a meta-view "significantly offset from the generation trajectory" and takes
+its digit 0-9 times 0.1; S_meta here is 0.1 times the *expected* digit. The pose is not published. Here it leaves the
+middle frame's camera sideways and upwards by fractions of the median depth and looks at the scene's centre: the
+requested paths are level, so the raise alone takes it off every one of them, and billboards, stretched texture and
+floaters that look right from the path show. (The release takes the input camera farthest from the origin, a view that
+the video itself contains.)
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.errors import ConfigError
+from worldr1.geometry.pinhole import unproject
+from worldr1.geometry.se3 import look_at, relative_to_first
+from worldr1.rewards.reconstruction import at_size
+from worldr1.rewards.rendering import RenderJob
+from worldr1.scene.gaussians import LiftConfig, gaussians_from_depth
+from worldr1.types import Reconstruction, Trajectory
+
+UNSEEN_GREY = 0.5
+"""Grey level of places that no frame ever saw."""
+LEAST_CONFIDENCE = 0.2
+"""Pixels up to this confidence do not count for the scene's centre, as in `Reconstruction.median_depth`."""
+
+Side = Literal[-1, 1]
+"""-1: the off-path camera stands left of the middle frame's, 1: right of it."""
+SIDES: tuple[Side, Side] = (-1, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetaViewConfig:
+    """Where the off-path camera stands, in median depths of frame 0 from the middle frame's camera."""
+
+    lateral_fraction: float = 0.3
+    """Sideways."""
+    raise_fraction: float = 0.2
+    """Upwards: the distance from every level path is at least this."""
+
+    def __post_init__(self) -> None:
+        if self.lateral_fraction < 0 or not self.raise_fraction > 0:
+            raise ConfigError("The off-path view needs lateral_fraction >= 0 and raise_fraction > 0.")
+
+
+def meta_view_side(trajectory: Trajectory | None, config: MetaViewConfig | None = None) -> Side:
+    """The side on which the off-path camera is farther from the *requested* path; right if equal or without a path.
+
+    It depends on the request alone, so all members of a group are seen from the same side.
+    """
+    if trajectory is None:
+        return 1
+    path_T44 = relative_to_first(trajectory.world_from_camera.double())
+    left, right = (_off_path(path_T44, side, config or MetaViewConfig()) for side in SIDES)
+    return -1 if left > right + 1e-6 else 1
+
+
+def meta_view_pose(
+    reconstruction: Reconstruction, config: MetaViewConfig | None = None, *, side: Side = 1
+) -> Float[Tensor, "4 4"]:
+    """world_from_camera of the off-path camera (float64, in the reconstruction's own scale).
+
+    Raises ValueError if the median depth is not positive.
+    """
+    depth_unit = reconstruction.median_depth
+    if not depth_unit > 0:
+        raise ValueError(f"The reconstruction's median depth of frame 0 is {depth_unit}, not a positive number.")
+    poses_T44 = reconstruction.world_from_camera.double()
+    up = -poses_T44[len(poses_T44) // 2, :3, 1]
+    eye = _eye(poses_T44, depth_unit, side, config or MetaViewConfig())
+    return look_at(eye, scene_centre(reconstruction), up)
+
+
+def scene_centre(reconstruction: Reconstruction) -> Float[Tensor, "3"]:
+    """Median world point (per axis of the middle camera) of the middle frame's confident pixels, float64."""
+    middle = len(reconstruction.depth) // 2
+    depth = reconstruction.depth[middle].double()
+    points_HW3 = unproject(depth, reconstruction.intrinsics_px[middle])
+    confident = reconstruction.confidence[middle] > LEAST_CONFIDENCE
+    if not bool(confident.any()):
+        confident = torch.ones_like(confident)
+    centre = points_HW3[confident].median(dim=0).values
+    pose = reconstruction.world_from_camera[middle].to(depth)
+    return pose[:3, :3] @ centre + pose[:3, 3]
+
+
+def meta_view_job(
+    video: Float[Tensor, "T 3 H W"],
+    reconstruction: Reconstruction,
+    *,
+    side: Side,
+    config: MetaViewConfig,
+    lift: LiftConfig,
+) -> RenderJob:
+    """What to render for S_meta: the Gaussians of all frames from one off-path camera."""
+    frames = range(len(video))
+    return RenderJob(
+        gaussians=gaussians_from_depth(at_size(video, reconstruction), reconstruction, frames, config=lift),
+        world_from_camera=meta_view_pose(reconstruction, config, side=side)[None].to(reconstruction.world_from_camera),
+        intrinsics_px=reconstruction.intrinsics_px[len(video) // 2][None],
+    )
+
+
+def expected_digit_score(probabilities: Float[Tensor, "B 10"]) -> Float[Tensor, " B"]:
+    """S_meta in [0, 0.9]: 0.1 times the expected digit. Raises ValueError unless each row is a distribution."""
+    rows = probabilities.detach().double().cpu()
+    if not bool(((rows >= 0).all(dim=-1) & ((rows.sum(dim=-1) - 1).abs() < 1e-2)).all()):
+        raise ValueError("the critic's digit probabilities are not a distribution")
+    return 0.1 * rows @ torch.arange(10.0, dtype=torch.float64)
+
+
+def _eye(path_T44: Float[Tensor, "T 4 4"], depth_unit: float, side: Side, config: MetaViewConfig) -> Float[Tensor, "3"]:
+    """Centre of the off-path camera on a path whose depth unit is `depth_unit` path units long."""
+    middle_44 = path_T44[len(path_T44) // 2]
+    right, down = middle_44[:3, 0], middle_44[:3, 1]
+    return middle_44[:3, 3] + depth_unit * (side * config.lateral_fraction * right - config.raise_fraction * down)
+
+
+def _off_path(path_T44: Float[Tensor, "T 4 4"], side: Side, config: MetaViewConfig) -> float:
+    """Distance of the off-path camera on that side from the nearest camera of a path in depth units."""
+    return float((path_T44[:, :3, 3] - _eye(path_T44, 1.0, side, config)).norm(dim=-1).min())

@@ -1,0 +1,115 @@
+"""S_recon: can the video be drawn from one static 3D scene?
+
+S_recon = 1 - perceptual distance between the video's frames and Gaussians rendered at the video's *own* estimated
+poses, intrinsics and processed size, frame by frame (paper: S_recon = 1 - LPIPS(x, x_hat)). With `holdout` the
+Gaussians come from the even frames and are compared with the odd ones: a frame drawn from its own depth map is
+reproduced whatever its depth.
+
+**Pixels that no Gaussian covers.** Nothing is known there (a place that only this frame saw), so there is nothing to
+be consistent with: they are left out of the PSNR, and in the image that the perceptual net sees they hold the input's
+own pixels. Leaving the background colour there would punish every camera that uncovers new places and so pay for
+standing still. The price is that an uncovered pixel is never wrong; therefore the covered share is measured, and
+below `min_coverage` the video is rejected.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.errors import ConfigError, InputError
+from worldr1.rewards.rendering import RenderJob
+from worldr1.scene.gaussians import LiftConfig, gaussians_from_depth
+from worldr1.scene.image_metrics import mse, psnr_db
+from worldr1.types import Reconstruction, RenderedViews
+
+BEHIND_GREY = 0.0
+"""Grey level behind the Gaussians; it is divided out of covered pixels and never seen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconstructionConfig:
+    """How a video is drawn again from its own geometry."""
+
+    holdout: bool = True
+    """Gaussians from the even frames, compared with the odd ones. False: all frames with all frames."""
+    covered_alpha: float = 0.5
+    """A pixel counts as covered from this alpha on."""
+    min_coverage: float = 0.5
+    """Mean covered share of the target frames below which the video is rejected."""
+    lift: LiftConfig = field(default_factory=LiftConfig)
+    """How pixels become Gaussians (also for the off-path view)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.covered_alpha <= 1 or not 0 <= self.min_coverage <= 1:
+            raise ConfigError("covered_alpha must be in (0, 1] and min_coverage in [0, 1].")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Redrawn:
+    """Target frames of a video beside what its own reconstruction says they look like."""
+
+    drawn: Float[Tensor, "V 3 H W"]
+    """Rendered; the target's own pixels where nothing covers."""
+    target: Float[Tensor, "V 3 H W"]
+    coverage: float
+    """Covered share of all target pixels."""
+    psnr_db: float
+    """From the mean squared error over the covered pixels of all target frames; NaN without any."""
+
+
+def split_frames(num_frames: int, *, holdout: bool) -> tuple[list[int], list[int]]:
+    """Frames that give the Gaussians, and frames that are drawn; raises InputError if there is none to draw."""
+    if num_frames < 2:
+        raise InputError(f"A video of {num_frames} frame(s) cannot be scored in 3D: give at least 2 frames.")
+    frames = list(range(num_frames))
+    return (frames[0::2], frames[1::2]) if holdout else (frames, frames)
+
+
+def at_size(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> Float[Tensor, "T 3 h w"]:
+    """The video at the size that the reconstructor worked at: its depth, intrinsics and renders belong to that."""
+    size = tuple(reconstruction.depth.shape[-2:])
+    if tuple(video.shape[-2:]) == size:
+        return video
+    return F.interpolate(video, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def redraw_job(
+    video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction, *, config: ReconstructionConfig
+) -> RenderJob:
+    """What to render for S_recon. video: already `at_size`."""
+    source, target = split_frames(len(video), holdout=config.holdout)
+    return RenderJob(
+        gaussians=gaussians_from_depth(video, reconstruction, source, config=config.lift),
+        world_from_camera=reconstruction.world_from_camera[target],
+        intrinsics_px=reconstruction.intrinsics_px[target],
+    )
+
+
+def compare_redrawn(video: Float[Tensor, "T 3 H W"], views: RenderedViews, *, config: ReconstructionConfig) -> Redrawn:
+    """Sets the rendered target frames beside the video's own. video: already `at_size`; views: over `BEHIND_GREY`."""
+    _, frames = split_frames(len(video), holdout=config.holdout)
+    target = video[frames]
+    alphas, colors = views.alphas.to(target), views.colors.to(target)
+    covered = alphas >= config.covered_alpha
+    surface = (colors / alphas.clamp(min=config.covered_alpha)[:, None]).clamp(0, 1)
+    drawn = torch.where(covered[:, None], surface, target)
+    return Redrawn(
+        drawn=drawn,
+        target=target,
+        coverage=float(covered.float().mean()),
+        psnr_db=float(psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(0, 1)))),
+    )
+
+
+def reconstruction_score(distances: Float[Tensor, " V"]) -> float:
+    """S_recon in [0, 1] from the perceptual distances of one video's target frames."""
+    mean = float(distances.double().mean())
+    return min(1.0, max(0.0, 1.0 - mean))
+
+
+def _stacked(frames: Float[Tensor, "V 3 H W"]) -> Float[Tensor, "3 V*H W"]:
+    """All frames as one tall image, so that every covered pixel weighs the same."""
+    return frames.movedim(0, 1).flatten(1, 2)

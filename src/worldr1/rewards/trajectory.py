@@ -1,0 +1,138 @@
+"""S_traj: does the camera of a video follow the requested path?
+
+S_traj = exp(-(w_t e_t + w_r e_r)), DESIGN section 5 and research/math.md section 8; the paper only says "negative
+exponential of the L2 translation and geodesic rotation deviations". Both paths are taken relative to frame 0 and
+in units of their own median depth of frame 0. There is no alignment: an alignment of the recovered path to the
+requested one (Umeyama) would forgive a wrong path, and scaling each path by its own length would pay for stillness.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.errors import ConfigError, InputError
+from worldr1.geometry.se3 import geodesic_rad, relative_to_first
+from worldr1.types import Reconstruction, Trajectory
+
+STILL_TRANSLATION = 1e-6
+"""Depth units. A requested path that stays within this of its start does not translate (`fixed` and the pans)."""
+STILL_REFERENCE = 0.22
+"""Depth units by which drift is divided where no translation is requested: one `move` (docs/conventions.md 2)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrajectoryConfig:
+    """How deviations become S_traj."""
+
+    translation_weight: float = 3.0
+    """w_t, per unit of relative translation error."""
+    rotation_weight_per_rad: float = 8.0
+    """w_r, per radian of rotation error."""
+    speed: Literal["requested", "free"] = "requested"
+    """"requested": the distance travelled counts. "free": any distance of at least half the request is right, for
+    reconstructors whose depth scale is not to be trusted."""
+
+    def __post_init__(self) -> None:
+        if self.translation_weight < 0 or self.rotation_weight_per_rad < 0:
+            raise ConfigError("The trajectory reward's weights must not be negative.")
+        if self.speed not in ("requested", "free"):
+            raise ConfigError(f'The trajectory reward\'s speed is "requested" or "free", not "{self.speed}".')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Travel:
+    """How far a camera went, without asking whether it should have."""
+
+    depth_units: float
+    """Largest distance from frame 0's camera, in median depths of frame 0."""
+    deg: float
+    """Largest rotation from frame 0's camera."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrajectoryErrors:
+    """One video against its requested path."""
+
+    translation_error: float
+    """e_t: mean over frames 1..T-1, relative to the request's length (or to 0.22 where it has none)."""
+    rotation_error_rad: float
+    """e_r: mean geodesic distance over frames 1..T-1."""
+    score: float
+    """S_traj in (0, 1]."""
+
+
+def has_parallax(trajectory: Trajectory | None) -> bool:
+    """Whether the requested path moves the camera's centre; a prompt without camera words (None) is assumed to."""
+    return trajectory is None or requested_extent(trajectory) > STILL_TRANSLATION
+
+
+def requested_extent(trajectory: Trajectory) -> float:
+    """s*: the largest distance from frame 0's camera on the requested path, in depth units."""
+    return float(_relative(trajectory.world_from_camera)[:, :3, 3].norm(dim=-1).max())
+
+
+def camera_travel(reconstruction: Reconstruction) -> Travel:
+    """Extent of the recovered path; raises ValueError if the median depth is not positive."""
+    poses_T44 = recovered_path(reconstruction)
+    angles_T = geodesic_rad(poses_T44[:, :3, :3], poses_T44[:1, :3, :3])
+    return Travel(
+        depth_units=float(poses_T44[:, :3, 3].norm(dim=-1).max()),
+        deg=math.degrees(float(angles_T.max())),
+    )
+
+
+def trajectory_errors(
+    reconstruction: Reconstruction, trajectory: Trajectory, *, config: TrajectoryConfig | None = None
+) -> TrajectoryErrors:
+    """Errors and S_traj of a recovered camera path.
+
+    With tau the recovered and t* the requested translations (depth units) and s* = max|t*|:
+    moving request: e_t = mean |tau - t*| / s* ("free": |tau / max(max|tau|, s*/2) - t*/s*|); still request (fixed,
+    pans): e_t = mean |tau| / 0.22. Frame 0 is left out of the means: it is right by construction.
+    Raises InputError if the numbers of frames differ or are below 2, ValueError if the median depth is not positive.
+    """
+    config = config or TrajectoryConfig()
+    if reconstruction.world_from_camera.shape[0] != trajectory.num_frames or trajectory.num_frames < 2:
+        raise InputError(
+            f"The video has {reconstruction.world_from_camera.shape[0]} frames but its requested path has "
+            f"{trajectory.num_frames}: plan the path for the video's own length (at least 2 frames)."
+        )
+    recovered_T44 = recovered_path(reconstruction)
+    requested_T44 = _relative(trajectory.world_from_camera)
+    tau_T3, target_T3 = recovered_T44[:, :3, 3], requested_T44[:, :3, 3]
+    extent = requested_extent(trajectory)
+    if extent <= STILL_TRANSLATION:
+        residual_T3 = tau_T3 / STILL_REFERENCE
+    elif config.speed == "requested":
+        residual_T3 = (tau_T3 - target_T3) / extent
+    else:
+        reach = max(float(tau_T3.norm(dim=-1).max()), extent / 2)
+        residual_T3 = tau_T3 / reach - target_T3 / extent
+    translation_error = float(residual_T3[1:].norm(dim=-1).mean())
+    rotation_error_rad = float(geodesic_rad(recovered_T44[1:, :3, :3], requested_T44[1:, :3, :3]).mean())
+    deviation = config.translation_weight * translation_error + config.rotation_weight_per_rad * rotation_error_rad
+    return TrajectoryErrors(
+        translation_error=translation_error, rotation_error_rad=rotation_error_rad, score=math.exp(-deviation)
+    )
+
+
+def recovered_path(reconstruction: Reconstruction) -> Float[Tensor, "T 4 4"]:
+    """Recovered poses relative to frame 0, float64 on the CPU, translations in depth units.
+
+    Raises ValueError if the median depth is not positive: such a path has no unit.
+    """
+    depth_unit = reconstruction.median_depth
+    if not depth_unit > 0:
+        raise ValueError(f"The reconstruction's median depth of frame 0 is {depth_unit}, not a positive number.")
+    poses_T44 = _relative(reconstruction.world_from_camera).clone()
+    poses_T44[:, :3, 3] /= depth_unit
+    return poses_T44
+
+
+def _relative(world_from_camera: Float[Tensor, "T 4 4"]) -> Float[Tensor, "T 4 4"]:
+    """Poses relative to frame 0 in float64 on the CPU."""
+    return relative_to_first(world_from_camera.detach().to("cpu", torch.float64))
