@@ -1,0 +1,69 @@
+"""`worldr1 mini`: build the mini world's models, or render its scenes as clips to watch."""
+
+import argparse
+from pathlib import Path
+
+from worldr1.errors import InputError
+
+PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "pack")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`mini build PART` and `mini render`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|render")
+    build = actions.add_parser("build", help="train one part of the mini world, resumable (one GPU, minutes a part)")
+    build.add_argument("part", choices=PARTS, help="in this order: " + ", ".join(PARTS))
+    build.add_argument("--state", type=Path, required=True, help="folder for corpora and training state (20 GB)")
+    build.add_argument("--out", type=Path, required=True, help="folder for weights, metrics and pictures")
+    build.add_argument("--seconds", type=float, default=400.0, help="training time of this run")
+    build.add_argument("--total", type=float, help="training time over all runs (default: --seconds)")
+    build.add_argument("--device", default="cuda")
+    build.add_argument("--clips", type=int, default=24_000)
+    build.add_argument("--batch", type=int, default=32)
+    render = actions.add_parser("render", help="write rendered clips (mp4) and their prompts")
+    render.add_argument("--out", type=Path, required=True, help="folder for the clips")
+    render.add_argument("--num", type=int, default=8)
+    render.add_argument("--seed", type=int, default=0)
+    render.add_argument("--imperfect", action="store_true", help="with the corpus's share of inconsistent clips")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked."""
+    return _build(args) if args.action == "build" else _render(args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    import torch
+
+    from worldr1.pretrain.build import BuildConfig, build
+
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("this machine has no CUDA GPU; give --device cpu (slow) or use another machine")
+    config = BuildConfig(
+        state=args.state,
+        out=args.out,
+        seconds=args.seconds,
+        total_s=args.total or args.seconds,
+        device=args.device,
+        clips=args.clips,
+        batch=args.batch,
+    )
+    build(args.part, config)
+    return 0
+
+
+def _render(args: argparse.Namespace) -> int:
+    from worldr1.pretrain.corpus import Imperfection, build_corpus
+    from worldr1.video_io import write_mp4
+
+    if args.num < 1:
+        raise InputError("--num must be at least 1")
+    args.out.mkdir(parents=True, exist_ok=True)
+    corpus = build_corpus(args.num, seed=args.seed, device="cpu", imperfect=args.imperfect, batch=4)
+    for index, prompt in enumerate(corpus.prompts):
+        path = args.out / f"{index:04d}.mp4"
+        write_mp4(path, corpus.video[index].float() / 255, upscale=4)
+        flaw = Imperfection(int(corpus.imperfection[index])).name.lower()
+        print(f"{path}  {prompt}" + (f"  [{flaw}]" if flaw != "none" else ""))
+    (args.out / "prompts.txt").write_text("\n".join(corpus.prompts) + "\n")
+    return 0

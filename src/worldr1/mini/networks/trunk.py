@@ -1,0 +1,137 @@
+"""One small trunk with three heads: the critic (Qwen3-VL's role), the quality score (HPSv3's role) and the perceptual
+distance (LPIPS's role).
+
+The image becomes features at three scales; its coarsest tokens and the prompt's words attend to each other together
+with one query token per language head. The distance compares the features themselves, as LPIPS does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from worldr1.mini.networks.reconstructor import Block
+
+MAX_DIGIT = 9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrunkConfig:
+    """Size of the network; height and width are those of the images it was trained on."""
+
+    vocabulary_size: int = 512
+    max_text_length: int = 64
+    height: int = 64
+    width: int = 96
+    channels: tuple[int, int, int] = (32, 64, 96)
+    """At strides 2, 4 and 8."""
+    layers: int = 3
+    heads: int = 4
+
+
+def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GELU(), nn.Conv2d(outputs, outputs, 3, padding=1), nn.GELU()
+    )
+
+
+class Trunk(nn.Module):
+    """See the module's docstring; the heads are `read` (critic and quality) and `distance`."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, second, third = config.channels
+        self.stages = nn.ModuleList([_stage(12, first, 1), _stage(first, second, 2), _stage(second, third, 2)])
+        self.place = nn.Parameter(torch.randn(1, (config.height // 8) * (config.width // 8), third) * 0.02)
+        self.words = nn.Embedding(config.vocabulary_size, third)
+        self.order = nn.Parameter(torch.randn(1, config.max_text_length, third) * 0.02)
+        self.queries = nn.Parameter(torch.randn(1, 2, third) * 0.02)
+        self.blocks = nn.ModuleList(Block(third, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(third)
+        self.critic = nn.Linear(third, MAX_DIGIT + 1)
+        self.quality = nn.Linear(third, 1)
+        self.channel_weights = nn.ParameterList([nn.Parameter(torch.zeros(c)) for c in config.channels])
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B c h w"]]:
+        """Feature maps at strides 2, 4 and 8."""
+        x, maps = F.pixel_unshuffle(images * 2 - 1, 2), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def read(
+        self, images: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B 10"], Float[Tensor, " B"]]:
+        """Digit logits and quality of images with their prompts' token ids (0 pads)."""
+        tokens = self.features(images)[-1].flatten(2).transpose(1, 2) + self.place
+        present = (ids != 0)[..., None]
+        words = (self.words(ids) + self.order[:, : ids.shape[1]]) * present
+        x = torch.cat([self.queries.expand(images.shape[0], -1, -1).to(tokens), tokens, words.to(tokens)], 1)
+        for block in self.blocks:
+            x = block(x)
+        answers = self.norm(x[:, :2])
+        return self.critic(answers[:, 0]).float(), self.quality(answers[:, 1])[:, 0].float()
+
+    def distance(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
+        """1 - exp(-weighted squared difference of unit features): 0 for equal images, towards 1 for unrelated ones."""
+        total = a.new_zeros(a.shape[0])
+        for x, y, weight in zip(self.features(a), self.features(b), self.channel_weights, strict=True):
+            x, y = (F.normalize(f.float(), dim=1, eps=1e-3) for f in (x, y))
+            weighted = (x - y).square() * F.softplus(weight)[None, :, None, None]
+            total = total + weighted.sum(1).mean((1, 2))
+        return 1 - torch.exp(-total)
+
+
+class _Head:
+    licence = "Apache-2.0 (worldr1 mini weights)"
+
+    def __init__(self, trunk: Trunk, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.trunk = trunk.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+
+    def _read(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        ids = prompt_ids(self.tokenizer, prompts, self.trunk.config.max_text_length)
+        with torch.no_grad():
+            return self.trunk.read(images, ids.to(images.device))
+
+
+class TrunkCritic(_Head):
+    """`protocols.Critic`: the distribution over digits."""
+
+    def __call__(self, images: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, "B 10"]:
+        """Probability of each digit."""
+        return self._read(images, prompts)[0].softmax(-1)
+
+
+class TrunkQuality(_Head):
+    """`protocols.QualityModel`: about 1 for a sharp frame that shows all its prompt names, less otherwise."""
+
+    def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:
+        """Score of each frame."""
+        return self._read(frames, prompts)[1]
+
+
+class TrunkDistance:
+    """`protocols.PerceptualDistance`."""
+
+    licence = _Head.licence
+
+    def __init__(self, trunk: Trunk) -> None:
+        self.trunk = trunk.eval().requires_grad_(False)
+
+    def __call__(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
+        """Distance of each pair."""
+        with torch.no_grad():
+            return self.trunk.distance(a, b)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], length: int) -> Int[Tensor, "B S"]:
+    """Token ids, cut at `length` and padded with 0 to it."""
+    batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return batch["input_ids"]

@@ -1,0 +1,271 @@
+"""Train one part of the mini world and write its weights: what `worldr1 mini build PART` runs.
+
+Parts, in order: corpus, vae, reconstructor, base, trunk; `pack` puts them into the package. Each reads what the ones
+before it left in the state folder, trains for `seconds` (state is kept, so that the next run goes on), and writes bf16
+weights and held-out metrics to the output folder.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from worldr1.backends.gsplat import GsplatRenderer
+from worldr1.backends.mini import mini_weights
+from worldr1.backends.wan import decode_latents
+from worldr1.errors import InputError
+from worldr1.mini.networks.base import (
+    LATENT_CHANNELS,
+    MAX_TEXT_LENGTH,
+    new_text_encoder,
+    new_transformer,
+    new_vae,
+    train_tokenizer,
+)
+from worldr1.mini.networks.reconstructor import MiniReconstructor, Reconstruct, ReconstructorConfig
+from worldr1.mini.networks.trunk import Trunk, TrunkConfig, prompt_ids
+from worldr1.mini.scenes import FLOORS
+from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, sample, tokenize
+from worldr1.pretrain.corpus import Corpus, Imperfection, build_corpus
+from worldr1.pretrain.loop import Fit, FitConfig, bf16_state
+from worldr1.pretrain.pack import pack
+from worldr1.pretrain.reconstructor import ReconstructorTask, pose_errors
+from worldr1.pretrain.trunk import TrunkTask, make_critic_set, make_quality_set
+from worldr1.pretrain.trunk_metrics import trunk_metrics
+from worldr1.pretrain.vae import VaeTask, decode_corpus, encode_corpus, latent_statistics, through_vae, to_float
+from worldr1.scene.image_metrics import psnr_db
+from worldr1.scene.splat import SplatRenderer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig:
+    """Where and how long."""
+
+    state: Path
+    """Holds corpora and training state; may lie on a scratch disk."""
+    out: Path
+    """Receives `PART.safetensors` (bf16), `PART.metrics.json` (held out) and pictures."""
+    seconds: float = 400.0
+    total_s: float = 400.0
+    device: str = "cuda"
+    clips: int = 24_000
+    held_out: int = 384
+    critic_clips: int = 3000
+    """Consistent clips whose damaged reconstructions train the critic."""
+    critic_views: int = 5
+    """Renders of each, every one with another damage."""
+    batch: int = 32
+    seed: int = 2026
+
+    def generator(self, offset: int) -> torch.Generator:
+        """A generator on the training device."""
+        return torch.Generator(self.device).manual_seed(self.seed + offset)
+
+
+def build(part: str, config: BuildConfig) -> dict[str, float]:
+    """Train `part`; returns its held-out metrics. Raises InputError for an unknown part or a missing earlier one."""
+    if part == "pack":
+        return pack(config.out, mini_weights())
+    builders = {"corpus": _corpora, "vae": _vae, "reconstructor": _reconstructor, "base": _base, "trunk": _trunk}
+    if part not in builders:
+        raise InputError(f"unknown part {part!r}; build one of {', '.join(builders)}")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    config.out.mkdir(parents=True, exist_ok=True)
+    metrics = builders[part](config)
+    for folder in (config.out, config.state):
+        (folder / f"{part}.metrics.json").write_text(json.dumps(metrics, indent=1))
+    print(part, json.dumps(metrics))
+    return metrics
+
+
+def _corpora(config: BuildConfig) -> dict[str, float]:
+    for name, num, seed, imperfect in (
+        ("train", config.clips, config.seed, True),
+        ("held_out", config.held_out, config.seed + 1, False),
+    ):
+        if not (config.state / name / "prompts.json").exists():
+            build_corpus(num, seed=seed, device=config.device, imperfect=imperfect).save(config.state / name)
+    return {"train_clips": float(config.clips), "held_out_clips": float(config.held_out)}
+
+
+def _load(config: BuildConfig, name: str) -> Corpus:
+    if not (config.state / name / "prompts.json").exists():
+        raise InputError(f"there is no corpus in {config.state}; run `worldr1 mini build corpus` first")
+    return Corpus.load(config.state / name, config.device)
+
+
+def _weights(config: BuildConfig, part: str) -> dict[str, Tensor]:
+    for folder in (config.out, config.state):
+        if (folder / f"{part}.safetensors").exists():
+            return {k: v.float() for k, v in load_file(folder / f"{part}.safetensors").items()}
+    raise InputError(f"there are no weights of the {part}; run `worldr1 mini build {part}` first")
+
+
+def _finish(fit: Fit, module: nn.Module, config: BuildConfig, part: str) -> None:
+    fit.save()
+    fit.use_ema()
+    module.eval().requires_grad_(False)
+    for folder in (config.out, config.state):
+        save_file(bf16_state(module), folder / f"{part}.safetensors")
+
+
+def load_vae(config: BuildConfig) -> AutoencoderKLWan:
+    """The trained VAE, with its latent statistics."""
+    weights = _weights(config, "vae")
+    vae = new_vae()
+    vae.register_to_config(
+        latents_mean=weights.pop("latents_mean").tolist(), latents_std=weights.pop("latents_std").tolist()
+    )
+    vae.load_state_dict(weights)
+    moved: Any = vae  # diffusers' decorated `to` confuses type checkers
+    return moved.to(config.device).eval().requires_grad_(False)
+
+
+def _vae(config: BuildConfig) -> dict[str, float]:
+    vae: Any = new_vae()
+    vae.to(config.device)
+    corpus = _load(config, "train")
+    fit_config = FitConfig(
+        seconds=config.seconds, total_s=config.total_s, lr=1.2e-3, weight_decay=0.0, beta2=0.99, ema_decay=0.995
+    )
+    fit = Fit(vae, config.state / "vae", fit_config)
+    fit.run(VaeTask(vae, corpus, batch=config.batch, generator=config.generator(fit.steps)))
+    _finish(fit, vae, config, "vae")
+    mean, std = latent_statistics([encode_corpus(vae, corpus.rows(slice(0, 2048)))])
+    for folder in (config.out, config.state):
+        weights = load_file(folder / "vae.safetensors")
+        weights |= {"latents_mean": torch.tensor(mean), "latents_std": torch.tensor(std)}
+        save_file(weights, folder / "vae.safetensors")
+    vae.register_to_config(latents_mean=mean, latents_std=std)
+    return _vae_metrics(vae, _load(config, "held_out"), config.out) | {"steps": float(fit.steps)}
+
+
+def _vae_metrics(vae: AutoencoderKLWan, corpus: Corpus, out: Path) -> dict[str, float]:
+    """PSNR from the mean squared error over all held-out clips, and per floor texture."""
+    errors, pictures = [], []
+    for video in corpus.video.split(32):
+        original = to_float(video)
+        decoded = through_vae(vae, original)
+        errors.append((decoded - original).square().mean((1, 2, 3, 4)))
+        if len(pictures) < 8:
+            pictures += [torch.cat([a[::8], b[::8]]) for a, b in zip(original[:8], decoded[:8], strict=True)]
+    _picture(pictures, out / "vae.png")
+    error = torch.cat(errors)
+    metrics = {"psnr_db": float(psnr_db(error.mean()))}
+    for floor in FLOORS:
+        has = torch.tensor([f" {floor} floor" in prompt for prompt in corpus.prompts], device=error.device)
+        metrics[f"psnr_db_{floor}_floor"] = float(psnr_db(error[has].mean()))
+    return metrics
+
+
+def _picture(rows: list[Tensor], path: Path) -> None:
+    """Rows of frames `[T, 3, H, W]` as one PNG."""
+    from PIL import Image
+
+    sheet = torch.cat([torch.cat(list(row), -1) for row in rows], -2).clamp(0, 1)
+    Image.fromarray((sheet.permute(1, 2, 0).float().cpu().numpy() * 255).round().astype("uint8")).save(path)
+
+
+def _reconstructor(config: BuildConfig) -> dict[str, float]:
+    network, corpus = MiniReconstructor(ReconstructorConfig()).to(config.device), _load(config, "train")
+    has_vae = (config.state / "vae.safetensors").exists()
+    vae = load_vae(config) if has_vae else None
+    decoded = decode_corpus(vae, corpus.video[: config.clips * 2 // 3]) if vae is not None else None
+    fit_config = FitConfig(seconds=config.seconds, total_s=config.total_s, lr=8e-4)
+    fit = Fit(network, config.state / "reconstructor", fit_config)
+    if config.device == "cuda":
+        network.compile()
+    task = ReconstructorTask(
+        network, corpus, batch=config.batch, generator=config.generator(fit.steps + 1), decoded=decoded
+    )
+    fit.run(task)
+    _finish(fit, network, config, "reconstructor")
+    held_out = _load(config, "held_out")
+    metrics = {"steps": float(fit.steps)}
+    for name, through in (("clean", None), ("decoded", vae)):
+        if name == "clean" or vae is not None:
+            errors = pose_errors(network, held_out, through)
+            metrics |= {f"{key}_{name}": float(value.nanmean()) for key, value in errors.items()}
+    return metrics
+
+
+def _base(config: BuildConfig) -> dict[str, float]:
+    corpus, vae = _load(config, "train"), load_vae(config)
+    latents = encode_corpus(vae, corpus)
+    prompts, plan = corpus.prompts, corpus.plan
+    del corpus
+    tokenizer = train_tokenizer(prompts)
+    for folder in (config.out, config.state):
+        tokenizer.save_pretrained(folder / "tokenizer")
+    model = BaseModel(new_transformer(), new_text_encoder(len(tokenizer))).to(config.device)
+    fit_config = FitConfig(seconds=config.seconds, total_s=config.total_s, lr=1.5e-3, warmup_steps=300, ema_decay=0.999)
+    fit = Fit(model, config.state / "base", fit_config)
+    noise = TransportedNoise(*latents.shape[2:], generator=config.generator(fit.steps + 2))
+    text = tokenize(tokenizer, prompts, config.device)
+    empty = tokenize(tokenizer, [""], config.device)
+    fit.run(BaseTask(model, latents, plan, text, empty, noise=noise, batch=config.batch))
+    _finish(fit, model, config, "base")
+    return _base_metrics(model, vae, tokenizer, config) | {"steps": float(fit.steps)}
+
+
+@torch.no_grad()
+def _base_metrics(model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, config: BuildConfig) -> dict[str, float]:
+    """Samples for held-out prompts: a picture, and the pose errors that the 3D model sees on them."""
+    held_out = _load(config, "held_out")
+    prompts = held_out.prompts[:128]
+    embeddings = model.embed(*tokenize(tokenizer, prompts, config.device))
+    shape = (len(prompts), LATENT_CHANNELS, 5, 8, 12)
+    noise = torch.randn(shape, generator=config.generator(3), device=config.device)
+    with torch.autocast(config.device, torch.bfloat16, enabled=config.device == "cuda"):
+        video = torch.cat([decode_latents(vae, part) for part in sample(model, embeddings, noise).split(32)])
+    rows = [torch.cat([v[::4], t[::4]]) for v, t in zip(video[:16], to_float(held_out.video[:16]), strict=True)]
+    _picture(rows, config.out / "base.png")
+    (config.out / "base_prompts.txt").write_text("\n".join(prompts[:16]))
+    if not (config.state / "reconstructor.safetensors").exists():
+        return {}
+    network = MiniReconstructor(ReconstructorConfig())
+    network.load_state_dict(_weights(config, "reconstructor"))
+    network.to(config.device).eval()
+    fake = (video.clamp(0, 1) * 255).round().to(torch.uint8)
+    generated = replace(held_out.rows(slice(0, 128)), video=fake)
+    return {f"{k}_generated": float(v.nanmean()) for k, v in pose_errors(network, generated, None).items()}
+
+
+def _trunk(config: BuildConfig) -> dict[str, float]:
+    corpus, held_out, vae = _load(config, "train"), _load(config, "held_out"), load_vae(config)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(config.state / "tokenizer")
+    network = MiniReconstructor(ReconstructorConfig())
+    network.load_state_dict(_weights(config, "reconstructor"))
+    reconstruct = Reconstruct(network.to(config.device), autocast=config.device == "cuda")
+    renderer = GsplatRenderer() if config.device == "cuda" else SplatRenderer()
+    cpu = torch.Generator("cpu").manual_seed(config.seed + 4)
+    clean = (corpus.imperfection == Imperfection.NONE).nonzero()[:, 0][: config.critic_clips]
+    every = torch.arange(len(held_out.prompts), device=config.device)
+    critic_sets = [
+        make_critic_set(c, rows, vae=vae, reconstruct=reconstruct, renderer=renderer, views_per_clip=n, generator=cpu)
+        for c, rows, n in ((corpus, clean, config.critic_views), (held_out, every, 3))
+    ]
+    quality_sets = [
+        make_quality_set(c, rows, vae=vae, tokenizer=tokenizer, generator=cpu)
+        for c, rows in ((corpus, clean), (held_out, every))
+    ]
+    ids = [
+        prompt_ids(tokenizer, [c.prompts[int(i)] for i in s.clip], MAX_TEXT_LENGTH).to(config.device)
+        for c, s in zip((corpus, held_out), critic_sets, strict=True)
+    ]
+    images = critic_sets[1].images[:64].float() / 255
+    _picture([images[i : i + 8] for i in range(0, len(images) - 7, 8)], config.out / "critic_set.png")
+    trunk = Trunk(TrunkConfig(vocabulary_size=len(tokenizer))).to(config.device)
+    fit = Fit(trunk, config.state / "trunk", FitConfig(seconds=config.seconds, total_s=config.total_s, lr=1e-3))
+    generator = config.generator(fit.steps + 5)
+    fit.run(TrunkTask(trunk, critic_sets[0], ids[0], quality_sets[0], batch=config.batch, generator=generator))
+    _finish(fit, trunk, config, "trunk")
+    metrics = trunk_metrics(trunk, critic_sets[1], ids[1], quality_sets[1], config.generator(6))
+    return metrics | {"steps": float(fit.steps)}

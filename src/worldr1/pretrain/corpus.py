@@ -1,0 +1,173 @@
+"""The mini world's training clips: consistent ones, and ones that are imperfect on purpose (docs/conventions.md 5)."""
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldr1.camera.trajectory import synthesize
+from worldr1.mini.promptset import PLANS, canonical_prompts, sample_plans
+from worldr1.mini.render import render
+from worldr1.mini.scenes import NUM_SOLIDS, Defects, sample_scenes
+from worldr1.seeding import make_generator
+
+NUM_FRAMES, HEIGHT, WIDTH = 17, 64, 96
+DYNAMIC_SHARE = 0.15
+NO_CAMERA_SHARE = 0.08
+
+
+class Imperfection(IntEnum):
+    """What is wrong with a clip; shares in IMPERFECTION_SHARES."""
+
+    NONE = 0
+    WARP = 1
+    SWIM = 2
+    DRIFT = 3
+    DISOBEY = 4
+
+
+IMPERFECTION_SHARES = (0.5, 0.125, 0.125, 0.125, 0.125)
+
+
+TENSORS = ("video", "depth", "world_from_camera", "plan", "imperfection", "surface")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """N clips."""
+
+    video: Int[Tensor, "N T 3 H W"]
+    """uint8."""
+    depth: Float[Tensor, "N T H W"]
+    """float16, depth units; SKY_DEPTH on sky."""
+    world_from_camera: Float[Tensor, "N T 4 4"]
+    """What the camera did (not always what the prompt says)."""
+    plan: Int[Tensor, " N"]
+    """Index into PLANS of the request; -1: no camera sentence."""
+    imperfection: Int[Tensor, " N"]
+    surface: Int[Tensor, "N T H W"]
+    """int8 surface ids of `mini.render`."""
+    prompts: list[str]
+
+    def save(self, folder: Path) -> None:
+        """Write tensors and prompts into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: getattr(self, name).cpu().contiguous() for name in TENSORS}, folder / "clips.safetensors")
+        (folder / "prompts.json").write_text(json.dumps(self.prompts))
+
+    def rows(self, index: slice) -> "Corpus":
+        """A part of the clips."""
+        tensors = {name: getattr(self, name)[index] for name in TENSORS}
+        return Corpus(**tensors, prompts=self.prompts[index])
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str) -> "Corpus":
+        """Read what `save` wrote, onto a device."""
+        tensors = load_file(folder / "clips.safetensors", device=str(device))
+        return cls(**tensors, prompts=json.loads((folder / "prompts.json").read_text()))
+
+
+def plan_paths(num_frames: int = NUM_FRAMES) -> Float[Tensor, "K T 4 4"]:
+    """The exact path of each of PLANS."""
+    return torch.stack([synthesize(plan, num_frames).world_from_camera for plan in PLANS]).float()
+
+
+def build_corpus(num: int, *, seed: int, device: str, imperfect: bool = True, batch: int = 48) -> Corpus:
+    """Render `num` clips, batch by batch on `device`, the result on the same device. Seeded: the same on every run."""
+    parts = [
+        _build_batch(min(batch, num - start), make_generator(seed, "corpus", start), device, imperfect)
+        for start in range(0, num, batch)
+    ]
+    tensors = {name: torch.cat([part[0][name] for part in parts]) for name in TENSORS}
+    return Corpus(**tensors, prompts=[prompt for part in parts for prompt in part[1]])
+
+
+def _build_batch(
+    num: int, generator: torch.Generator, device: str, imperfect: bool
+) -> tuple[dict[str, Tensor], list[str]]:
+    scenes = sample_scenes(num, generator=generator, dynamic_share=DYNAMIC_SHARE)
+    plan = sample_plans(num, generator)
+    shares = torch.tensor(IMPERFECTION_SHARES if imperfect else (1.0, 0.0, 0.0, 0.0, 0.0))
+    imperfection = torch.multinomial(shares, num, replacement=True, generator=generator)
+    paths = plan_paths()[plan]
+    disobeys = imperfection == Imperfection.DISOBEY
+    paths[disobeys] = _disobedient_paths(plan[disobeys], generator)
+    scenes = scenes.with_defects(_sample_defects(imperfection, generator))
+    clips = render(scenes.to(device), paths.to(device), height=HEIGHT, width=WIDTH)
+    video, warped = clips.video, imperfection == Imperfection.WARP
+    video[warped.to(device)] = warp(video[warped.to(device)], _warp_amplitudes(int(warped.sum()), generator), generator)
+    silent = (torch.rand(num, generator=generator) < NO_CAMERA_SHARE) & ~disobeys
+    told = torch.where(silent, torch.full_like(plan, -1), plan)
+    tensors = {
+        "video": (video * 255).round().to(torch.uint8),
+        "depth": clips.depth.half(),
+        "world_from_camera": paths.to(device),
+        "plan": told.to(device),
+        "imperfection": imperfection.to(device),
+        "surface": clips.surface,
+    }
+    return tensors, canonical_prompts(scenes, told.tolist())
+
+
+def _disobedient_paths(plan: Tensor, generator: torch.Generator) -> Float[Tensor, "N T 4 4"]:
+    """Half: another plan's path; half: the right path at 0.2 to 0.6 of its speed."""
+    fine_frames = 10 * (NUM_FRAMES - 1) + 1
+    paths = []
+    for index in plan.tolist():
+        draw = torch.rand(2, generator=generator)
+        other = int(torch.randint(1, len(PLANS), (1,), generator=generator))
+        if draw[0] < 0.5:
+            chosen = PLANS[(index + other) % len(PLANS)]
+            paths.append(synthesize(chosen, NUM_FRAMES).world_from_camera)
+        else:
+            speed = 0.2 + 0.4 * float(draw[1])
+            fine = synthesize(PLANS[index], fine_frames).world_from_camera
+            paths.append(fine[(torch.linspace(0, speed, NUM_FRAMES) * (fine_frames - 1)).round().long()])
+    return torch.stack(paths).float() if paths else torch.zeros(0, NUM_FRAMES, 4, 4)
+
+
+def _sample_defects(imperfection: Tensor, generator: torch.Generator) -> Defects:
+    num, surfaces = imperfection.shape[0], 2 + NUM_SOLIDS
+    swims = (imperfection == Imperfection.SWIM)[:, None, None]
+    drifts = (imperfection == Imperfection.DRIFT)[:, None, None]
+    some = torch.rand(num, surfaces, 1, generator=generator) < 0.7
+    some[:, 0] = True
+    slide = torch.randn(num, surfaces, 3, generator=generator)
+    slide = slide / slide.norm(dim=-1, keepdim=True) * (0.1 + 0.3 * torch.rand(num, surfaces, 1, generator=generator))
+    slide[:, 2:] *= 2.5
+    drift = (torch.rand(num, surfaces, 3, generator=generator) - 0.5) * 0.9
+    wobble = 0.1 + 0.2 * torch.rand(num, NUM_SOLIDS, generator=generator)
+    return Defects(
+        texture_velocity=slide * (some & swims), colour_drift=drift * drifts, size_wobble=wobble * drifts[:, 0]
+    )
+
+
+def _warp_amplitudes(num: int, generator: torch.Generator) -> Float[Tensor, " N"]:
+    return 1.0 + 2.0 * torch.rand(num, generator=generator)
+
+
+def warp(
+    video: Float[Tensor, "N T 3 H W"], amplitude_px: Float[Tensor, " N"], generator: torch.Generator
+) -> Float[Tensor, "N T 3 H W"]:
+    """Non-rigid 2D warps: smooth random displacements (rms `amplitude_px`) that change over time; frame 0 stays."""
+    num, frames, _, height, width = video.shape
+    if num == 0:
+        return video
+    coarse = torch.randn(num, 2, 5, 4, 6, generator=generator).to(video.device)
+    coarse = coarse - coarse[:, :, :1]
+    field = torch.nn.functional.interpolate(coarse, (frames, height, width), mode="trilinear", align_corners=True)
+    rms = field.pow(2).mean((1, 2, 3, 4), keepdim=True).sqrt()
+    field = field / rms * amplitude_px.to(video.device)[:, None, None, None, None]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    grid_x = (x.to(video.device) + field[:, 0]) / width * 2 - 1
+    grid_y = (y.to(video.device) + field[:, 1]) / height * 2 - 1
+    grid = torch.stack([grid_x, grid_y], -1).flatten(0, 1)
+    warped = torch.nn.functional.grid_sample(
+        video.flatten(0, 1), grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return warped.unflatten(0, (num, frames))

@@ -1,0 +1,73 @@
+"""Put the trained parts together into the folder that ships: `worldr1 mini build pack`."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import WanPipeline
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+from worldr1.errors import InputError
+from worldr1.mini.networks.base import new_scheduler, new_text_encoder, new_transformer, new_vae
+from worldr1.types import CONVENTIONS_VERSION
+
+PARTS = ("vae", "base", "reconstructor", "trunk")
+MAX_FILE_MB, MAX_TOTAL_MB = 16, 30
+
+
+def pack(parts: Path, weights: Path) -> dict[str, float]:
+    """Assemble `weights` from `parts` (PART.safetensors, PART.metrics.json, tokenizer/).
+
+    Returns {"megabytes": total}. Raises InputError for a missing part or more than the shipped size allows.
+    """
+    missing = [name for name in (*(f"{p}.safetensors" for p in PARTS), "tokenizer") if not (parts / name).exists()]
+    if missing:
+        raise InputError(f"{parts} lacks {missing[0]}; build that part first")
+    shutil.rmtree(weights / "base", ignore_errors=True)
+    weights.mkdir(parents=True, exist_ok=True)
+    _pipeline(parts).save_pretrained(weights / "base")
+    for part in ("reconstructor", "trunk"):
+        shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
+    files = {path.relative_to(weights).as_posix(): path for path in sorted(weights.rglob("*.safetensors"))}
+    sizes = {name: path.stat().st_size / 1e6 for name, path in files.items()}
+    if max(sizes.values()) > MAX_FILE_MB or sum(sizes.values()) > MAX_TOTAL_MB:
+        raise InputError(
+            f"the weights are too large to ship: {sizes} MB, at most {MAX_FILE_MB} each, {MAX_TOTAL_MB} all"
+        )
+    metrics = {
+        part: json.loads((parts / f"{part}.metrics.json").read_text())
+        for part in PARTS
+        if (parts / f"{part}.metrics.json").exists()
+    }
+    index = {
+        "conventions_version": CONVENTIONS_VERSION,
+        "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        "metrics": metrics,
+    }
+    (weights / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    return {"megabytes": round(sum(sizes.values()), 2)}
+
+
+def _pipeline(parts: Path) -> WanPipeline:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(parts / "tokenizer")
+    vae_weights = load_file(parts / "vae.safetensors")
+    mean, std = (vae_weights.pop(name).float().tolist() for name in ("latents_mean", "latents_std"))
+    parts_by_name: dict[str, Any] = {
+        "vae": new_vae(),
+        "transformer": new_transformer(),
+        "text_encoder": new_text_encoder(len(tokenizer)),
+    }
+    vae = parts_by_name["vae"]
+    vae.register_to_config(latents_mean=mean, latents_std=std)
+    vae.load_state_dict(vae_weights)
+    base = load_file(parts / "base.safetensors")
+    for name in ("transformer", "text_encoder"):
+        parts_by_name[name].load_state_dict(
+            {k.removeprefix(f"{name}."): v for k, v in base.items() if k.startswith(f"{name}.")}
+        )
+    halved = {name: module.to(torch.bfloat16) for name, module in parts_by_name.items()}
+    return WanPipeline(tokenizer=tokenizer, scheduler=new_scheduler(), **halved)

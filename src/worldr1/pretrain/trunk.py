@@ -1,0 +1,273 @@
+"""Train the trunk on damage of known grade: the critic on off-path renders of the mini 3D model's own reconstructions,
+the quality head on blurred frames and misnamed solids, the distance on damaged pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import torch
+from diffusers import AutoencoderKLWan
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from worldr1.mini.networks.base import MAX_TEXT_LENGTH
+from worldr1.mini.networks.reconstructor import Reconstruct
+from worldr1.mini.networks.trunk import MAX_DIGIT, Trunk, prompt_ids
+from worldr1.mini.prompts import COLOUR_NAMES, named_solids
+from worldr1.mini.render import SKY_DEPTH
+from worldr1.mini.scenes import SOLID_TEXTURES, SOLIDS
+from worldr1.pretrain.corpus import Corpus, warp
+from worldr1.pretrain.damage import add_noise, blur
+from worldr1.pretrain.vae import through_vae, to_float
+from worldr1.protocols import Renderer
+from worldr1.rewards.meta_view import SIDES, UNSEEN_GREY, MetaViewConfig, meta_view_job
+from worldr1.rewards.rendering import render_jobs
+from worldr1.scene.gaussians import LiftConfig
+from worldr1.types import Reconstruction
+
+
+class Damage(IntEnum):
+    """What spoils a reconstruction; each comes with a grade in 0..1 (0: nothing)."""
+
+    NONE = 0
+    FLOATERS = 1
+    BILLBOARD = 2
+    STRETCH = 3
+    GHOSTING = 4
+    WARPED_VIDEO = 5
+
+
+MAX_WARP_PX = 5.0
+
+
+def damage_geometry(
+    reconstruction: Reconstruction, damage: Damage, grade: float, generator: torch.Generator
+) -> Reconstruction:
+    """The reconstruction with floaters, flattened depth, rubber-sheet edges or displaced cameras of that grade."""
+    depth, device = reconstruction.depth, reconstruction.depth.device
+    frames, height, width = depth.shape
+    if damage == Damage.FLOATERS:
+        coarse = torch.rand(frames, 1, 8, 12, generator=generator).to(device)
+        chosen = (coarse < 0.03 + 0.22 * grade) & (grade > 0.02)
+        factor = 1 - chosen * (0.2 + 0.45 * grade) * torch.rand(coarse.shape, generator=generator).to(device)
+        depth = depth * F.interpolate(factor, (height, width), mode="nearest")[:, 0]
+    elif damage == Damage.BILLBOARD:
+        near = depth < 0.5 * SKY_DEPTH
+        level = torch.where(near, depth, torch.nan).flatten(1).nanmedian(1).values[:, None, None]
+        depth = torch.where(near, torch.lerp(depth, level.nan_to_num(1.0).expand_as(depth), grade), depth)
+    elif damage == Damage.STRETCH:
+        log_depth = depth.clamp(max=3.0).log()[:, None]
+        smooth = blur(log_depth.expand(-1, 3, -1, -1), torch.full((frames,), 0.3 + 4.5 * grade, device=device))[:, 0]
+        depth = torch.where(
+            depth < 0.5 * SKY_DEPTH, torch.lerp(log_depth[:, 0], smooth, min(1.0, 3 * grade)).exp(), depth
+        )
+    elif damage == Damage.GHOSTING:
+        poses = reconstruction.world_from_camera.clone()
+        poses[1:, :3, 3] += torch.randn(frames - 1, 3, generator=generator).to(device) * 0.06 * grade
+        return replace(reconstruction, world_from_camera=poses)
+    return replace(reconstruction, depth=depth)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CriticSet:
+    """Off-path renders with the grade of their damage."""
+
+    images: Int[Tensor, "N 3 H W"]
+    """uint8."""
+    grade: Float[Tensor, " N"]
+    kind: Int[Tensor, " N"]
+    clip: Int[Tensor, " N"]
+    """Row of the corpus."""
+
+
+@torch.no_grad()
+def make_critic_set(
+    corpus: Corpus,
+    rows: Int[Tensor, " R"],
+    *,
+    vae: AutoencoderKLWan,
+    reconstruct: Reconstruct,
+    renderer: Renderer,
+    views_per_clip: int,
+    generator: torch.Generator,
+    batch: int = 32,
+) -> CriticSet:
+    """Decode, damage, reconstruct and render each clip `views_per_clip` times, each with another damage and grade."""
+    images, grades, kinds, clips = [], [], [], []
+    for chunk in rows.split(batch):
+        clean = through_vae(vae, to_float(corpus.video[chunk]))
+        for _ in range(views_per_clip):
+            num = len(chunk)
+            kind = torch.randint(len(Damage), (num,), generator=generator)
+            grade = torch.rand(num, generator=generator) * (kind != Damage.NONE)
+            warps = kind == Damage.WARPED_VIDEO
+            video = clean.clone()
+            on_device = warps.to(clean.device)
+            video[on_device] = warp(clean[on_device], grade[warps] * MAX_WARP_PX + 1e-3, generator)
+            jobs = []
+            for i, lifted in enumerate(reconstruct(video)):
+                spoiled = damage_geometry(lifted, Damage(int(kind[i])), float(grade[i]), generator)
+                side = SIDES[int(torch.randint(2, (1,), generator=generator))]
+                jobs.append(meta_view_job(video[i], spoiled, side=side, config=MetaViewConfig(), lift=LiftConfig()))
+            grey = torch.full((3,), UNSEEN_GREY, device=clean.device)
+            views = render_jobs(renderer, jobs, height=clean.shape[-2], width=clean.shape[-1], background=grey)
+            images += [(view.colors[0].clamp(0, 1) * 255).round().to(torch.uint8) for view in views]
+            grades.append(grade)
+            kinds.append(kind)
+            clips.append(chunk.cpu())
+    return CriticSet(images=torch.stack(images), grade=torch.cat(grades), kind=torch.cat(kinds), clip=torch.cat(clips))
+
+
+def digit_targets(grade: Float[Tensor, " B"]) -> Float[Tensor, "B 10"]:
+    """9 (1 - grade) as a distribution on its two neighbouring digits."""
+    value = MAX_DIGIT * (1 - grade)
+    digits = torch.arange(MAX_DIGIT + 1, device=grade.device)
+    return (1 - (value[:, None] - digits).abs()).clamp(min=0)
+
+
+def misname(prompt: str, generator: torch.Generator) -> tuple[str, float]:
+    """A prompt that names a solid that is not there (one changed, or one added), and the share of its solids so."""
+
+    def draw(options: Sequence[str]) -> str:
+        return options[int(torch.randint(len(options), (1,), generator=generator))]
+
+    solids = named_solids(prompt)
+    free = [colour for colour in COLOUR_NAMES if f" {colour} " not in prompt]
+    if not solids or not free:
+        return prompt, 0.0
+    chosen = solids[int(torch.randint(len(solids), (1,), generator=generator))]
+    start, end = chosen.span
+    colour = draw(free)
+    if len(solids) < 3 and float(torch.rand(1, generator=generator)) < 0.5:
+        extra = f"{prompt[start:end]} and a {draw(SOLID_TEXTURES)} {colour} {draw(SOLIDS)}"
+        return prompt[:start] + extra + prompt[end:], 1 / (len(solids) + 1)
+    return prompt[:start] + f"{chosen.texture} {colour} {draw(SOLIDS)}" + prompt[end:], 1 / len(solids)
+
+
+QUALITY_BLUR_PX = 2.5
+BLUR_PENALTY, MISSING_PENALTY = 0.6, 0.7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualitySet:
+    """VAE-decoded frames with right and wrong prompts."""
+
+    frames: Int[Tensor, "N 3 H W"]
+    """uint8."""
+    ids: Int[Tensor, "N S"]
+    """Of the true prompt."""
+    wrong_ids: Int[Tensor, "N S"]
+    """Of a prompt that names something missing."""
+    missing: Float[Tensor, " N"]
+    """Its share of missing solids."""
+
+
+FIRST_FRAMES = 5
+"""Quality frames are drawn from these: R_gen scores the first K frames."""
+
+
+@torch.no_grad()
+def make_quality_set(
+    corpus: Corpus,
+    rows: Int[Tensor, " R"],
+    *,
+    vae: AutoencoderKLWan,
+    tokenizer: PreTrainedTokenizerBase,
+    generator: torch.Generator,
+) -> QualitySet:
+    """One decoded frame of each clip, its prompt and a misnamed one."""
+    frames = []
+    for chunk in rows.split(32):
+        decoded = through_vae(vae, to_float(corpus.video[chunk]))
+        which = torch.randint(FIRST_FRAMES, (len(chunk),), generator=generator).to(decoded.device)
+        chosen = decoded[torch.arange(len(chunk), device=decoded.device), which]
+        frames.append((chosen * 255).round().to(torch.uint8))
+    prompts = [corpus.prompts[int(i)] for i in rows]
+    wrong = [misname(prompt, generator) for prompt in prompts]
+    device = rows.device
+    return QualitySet(
+        frames=torch.cat(frames),
+        ids=prompt_ids(tokenizer, prompts, MAX_TEXT_LENGTH).to(device),
+        wrong_ids=prompt_ids(tokenizer, [text for text, _ in wrong], MAX_TEXT_LENGTH).to(device),
+        missing=torch.tensor([share for _, share in wrong], device=device),
+    )
+
+
+class TrunkTask:
+    """The sum of the three heads' losses on random batches."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        critic_set: CriticSet,
+        critic_ids: Int[Tensor, "N S"],
+        quality_set: QualitySet,
+        *,
+        batch: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.trunk, self.critic_set, self.critic_ids = trunk, critic_set, critic_ids
+        self.quality_set, self.batch, self.generator = quality_set, batch, generator
+
+    def _rand(self, num: int) -> Tensor:
+        return torch.rand(num, generator=self.generator, device=self.generator.device)
+
+    def _rows(self, num: int) -> Tensor:
+        return torch.randint(num, (self.batch,), generator=self.generator, device=self.generator.device)
+
+    def __call__(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """One loss."""
+        with torch.autocast(self.generator.device.type, torch.bfloat16):
+            critic, quality, distance = self._critic(), self._quality(), self._distance()
+        log = {"critic": critic.detach(), "quality": quality.detach(), "distance": distance.detach()}
+        return critic + 4 * quality + 4 * distance, log
+
+    def _critic(self) -> Tensor:
+        rows = self._rows(len(self.critic_set.grade))
+        images = to_float(self.critic_set.images[rows])
+        if float(self._rand(1)) < 0.5:
+            images = images.flip(-1)
+        images = images[:, torch.randperm(3, generator=self.generator, device=images.device)]
+        logits, _ = self.trunk.read(images, self.critic_ids[rows])
+        return F.cross_entropy(logits, digit_targets(self.critic_set.grade[rows]))
+
+    def _quality(self) -> Tensor:
+        rows = self._rows(len(self.quality_set.missing))
+        frames = to_float(self.quality_set.frames[rows])
+        if float(self._rand(1)) < 0.5:
+            frames = frames.flip(-1)
+        grade = (self._rand(self.batch) - 0.3).clamp(min=0) / 0.7
+        wrong = self._rand(self.batch) < 0.5
+        ids = torch.where(wrong[:, None], self.quality_set.wrong_ids[rows], self.quality_set.ids[rows])
+        target = 1 - BLUR_PENALTY * grade - MISSING_PENALTY * self.quality_set.missing[rows] * wrong
+        _, quality = self.trunk.read(blur(frames, grade * QUALITY_BLUR_PX), ids)
+        return (quality - target).square().mean()
+
+    def _distance(self) -> Tensor:
+        rows = self._rows(len(self.quality_set.missing))
+        frames = to_float(self.quality_set.frames[rows])
+        other, grade = damage_pair(frames, self.generator)
+        return (self.trunk.distance(frames, other) - grade).square().mean()
+
+
+def damage_pair(
+    frames: Float[Tensor, "B 3 H W"], generator: torch.Generator
+) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, " B"]]:
+    """Each frame blurred, warped, noisy, tinted or replaced by another; and how different that is, 0..1."""
+    batch, device = frames.shape[0], frames.device
+    grade = torch.rand(batch, generator=generator, device=device)
+    kind = torch.randint(5, (batch,), generator=generator, device=device)
+    on = [(kind == k).float() for k in range(5)]
+    out = blur(frames, grade * on[0] * 3.0)
+    cpu = torch.Generator("cpu").manual_seed(int(torch.randint(1 << 30, (1,), generator=generator, device=device)))
+    still = torch.stack([out, out], 1)
+    warped = warp(still, grade * 4.0 + 1e-3, cpu)[:, 1]
+    out = torch.where((kind == 1)[:, None, None, None], warped, out)
+    out = add_noise(out, grade * on[2] * 0.2, generator)
+    tint = (torch.rand(batch, 3, 1, 1, generator=generator, device=device) - 0.5).sign() * 0.25
+    out = (out + tint * (grade * on[3])[:, None, None, None]).clamp(0, 1)
+    out = torch.where((kind == 4)[:, None, None, None], frames.roll(1, 0), out)
+    return out, torch.where(kind == 4, torch.ones_like(grade), grade * 0.9)
