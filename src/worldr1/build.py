@@ -1,0 +1,134 @@
+"""The composition root: a recipe becomes objects. The only module that knows which model stands behind which name."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from worldr1.backends.gsplat import GsplatRenderer
+from worldr1.backends.mini import CLIP_SIZE, load_heads, load_reconstructor, mini_base
+from worldr1.backends.wan import WanPolicy
+from worldr1.config import load_recipe
+from worldr1.errors import ConfigError, InputError
+from worldr1.mini.networks.base import MAX_TEXT_LENGTH
+from worldr1.protocols import Renderer
+from worldr1.rewards.composite import CompositeReward, RewardConfig
+from worldr1.rl.objective import ObjectiveConfig
+from worldr1.rl.phases import PhaseConfig
+from worldr1.rollout.sampler import SamplerConfig
+from worldr1.rollout.start_noise import NoiseConfig
+from worldr1.scene.splat import SplatRenderer
+from worldr1.train.lora import LoraConfig, load_adapter
+from worldr1.train.trainer import TrainConfig
+
+MINI = "mini"
+"""Name of the packaged model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The base model."""
+
+    folder: str = MINI
+    """A `save_pretrained` folder of a Wan pipeline, or "mini" for the one in the package."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the frozen base; the LoRA is always float32."""
+    guidance: float = 1.0
+    """Classifier-free guidance in rollout, replay and evaluation alike; 1 is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """Size of the videos."""
+
+    frames: int = CLIP_SIZE[0]
+    height: int = CLIP_SIZE[1]
+    width: int = CLIP_SIZE[2]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptConfig:
+    """Prompt sets. The mini world writes its own from a seed."""
+
+    main: int = 3000
+    """Training prompts of the main phase."""
+    dynamic: int = 500
+    """Training prompts of the dynamic phase (and never of the main one)."""
+    test: int = 144
+    """Unseen prompts of the evaluations before and after."""
+    test_dynamic: int = 24
+    """Unseen dynamic ones beside them."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentConfig:
+    """A whole recipe. Each section's class lies beside the code that it configures."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """"auto": a CUDA GPU if there is one."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    phases: PhaseConfig = field(default_factory=PhaseConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_experiment(recipe: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
+    """The recipe of a packaged name or a TOML path, with `key=value` overrides. Raises ConfigError or InputError."""
+    return load_recipe(ExperimentConfig, recipe, overrides)
+
+
+def choose_device(name: str = "auto") -> str:
+    """ "cuda" or "cpu". Raises InputError if CUDA is asked for and absent."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError('This machine has no CUDA GPU; set device = "cpu" or "auto".')
+    return name
+
+
+def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -> WanPolicy:
+    """The base model, with the adapter file `lora` on it if given. Raises InputError for an unusable folder or file."""
+    is_mini = model.folder == MINI
+    policy = WanPolicy.from_folder(
+        mini_base() if is_mini else model.folder,
+        device=device,
+        dtype=getattr(torch, model.dtype),
+        guidance=model.guidance,
+        max_text_length=MAX_TEXT_LENGTH if is_mini else 512,
+    )
+    if lora is not None:
+        info = load_adapter(lora, policy.transformer)
+        if info.guidance != model.guidance:
+            raise InputError(
+                f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."
+            )
+    return policy
+
+
+def build_renderer(device: str) -> Renderer:
+    """gsplat on a GPU, the numba splatter on the CPU."""
+    return GsplatRenderer(device) if device == "cuda" else SplatRenderer()
+
+
+def build_reward(config: RewardConfig, device: str) -> CompositeReward:
+    """The composite reward on the mini models."""
+    critic, quality, perceptual = load_heads(device)
+    return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
+
+
+def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, int, int]:
+    """Latent shape of the recipe's clips. Raises InputError or ConfigError for sizes that a model cannot take."""
+    clip = config.clip
+    shape = policy.latent_shape(clip.frames, clip.height, clip.width)
+    if config.model.folder == MINI and (clip.frames, clip.height, clip.width) != CLIP_SIZE:
+        frames, height, width = CLIP_SIZE
+        raise ConfigError(f"The mini models know clips of {frames} frames of {height} x {width} only; set clip so.")
+    return shape

@@ -1,0 +1,57 @@
+"""`worldr1 train`: post-train a model, with an evaluation before and after, and a report."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from worldr1.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `train`."""
+    parser.add_argument("recipe", nargs="?", help="packaged recipe or TOML file (default: mini)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument("--dry-run", action="store_true", help="check and print the resolved recipe, then stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, or check the recipe."""
+    from worldr1.build import ExperimentConfig, load_experiment
+    from worldr1.config import dump_toml, load_recipe
+    from worldr1.session import Session
+    from worldr1.train.checkpoint import RECIPE_FILE
+
+    if args.resume is not None:
+        _refuse_with_resume(args)
+        path = args.resume / RECIPE_FILE
+        if not path.is_file():
+            raise InputError(f"{args.resume} holds no run to resume; give the folder that train --out wrote.")
+        config = load_recipe(ExperimentConfig, str(path))
+        session = Session.resume(config, args.resume)
+    else:
+        recipe = args.recipe or "mini"
+        config = load_experiment(recipe, tuple(args.set))
+        if args.dry_run:
+            print(dump_toml(config), end="")
+            return 0
+        session = Session.create(config, args.out or Path("runs") / Path(recipe).stem)
+    for line in session.run():
+        print(line)
+    return 0
+
+
+def _refuse_with_resume(args: argparse.Namespace) -> None:
+    given: Sequence[str] = [
+        name
+        for name, value in (
+            ("a recipe", args.recipe),
+            ("--set", args.set),
+            ("--out", args.out),
+            ("--dry-run", args.dry_run),
+        )
+        if value
+    ]
+    if given:
+        raise InputError(f"--resume goes on with the run's own recipe; leave out {given[0]}.")

@@ -1,0 +1,178 @@
+"""A whole training run as a user sees it: evaluate, train, evaluate again, report. Resumable at every update."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from worldr1.backends.wan import WanPolicy
+from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device
+from worldr1.config import dump_toml
+from worldr1.evaluate.evaluation import EvaluationConfig, evaluate, save_evaluation
+from worldr1.evaluate.records import RECORDS_FILE, Evaluation
+from worldr1.evaluate.report import write_report
+from worldr1.evaluate.statistics import headline
+from worldr1.mini.promptset import random_prompts
+from worldr1.rewards.composite import CompositeReward
+from worldr1.seeding import make_generator
+from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from worldr1.train.lora import ADAPTER_FILE, prepare_trainable, save_adapter
+from worldr1.train.runlog import PREVIEWS, RunLog, read_metrics
+from worldr1.train.trainer import Method, PromptSets, Trainer
+from worldr1.types import Prompt
+
+BEFORE, AFTER = "before", "after"
+FINAL = "final"
+KEEP_VIDEOS = 12
+"""Videos kept of an evaluation, for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    train: PromptSets
+    test: list[Prompt]
+
+
+def _prompts(config: ExperimentConfig) -> _Prompts:
+    numbers = config.prompts
+
+    def some(num: int, stream: str, dynamic: bool) -> list[Prompt]:
+        return random_prompts(num, seed=numbers.seed, stream=stream, dynamic=dynamic) if num else []
+
+    train = PromptSets(main=some(numbers.main, "train", False), dynamic=some(numbers.dynamic, "train", True))
+    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
+    unseen = [*some(numbers.test, "test", False), *some(numbers.test_dynamic, "test", True)]
+    test = [replace(prompt, id=index) for index, prompt in enumerate(unseen) if prompt.text not in known]
+    return _Prompts(train, test)
+
+
+class Session:
+    """Make one with `create` or `resume`, then `run` it."""
+
+    def __init__(
+        self, config: ExperimentConfig, run_dir: Path, log: RunLog, trainer: Trainer, test: list[Prompt]
+    ) -> None:
+        self.config, self.run_dir, self.log, self.trainer, self.test = config, run_dir, log, trainer, test
+        self.console = Console(stderr=True)
+
+    @classmethod
+    def create(cls, config: ExperimentConfig, out: Path) -> "Session":
+        """A new run in `out`. Raises InputError if the folder holds a run already, or if a model cannot be loaded."""
+        prompts = _prompts(config)
+        trainer = _trainer(config, prompts.train)
+        return cls(config, out, RunLog.create(out, recipe=dump_toml(config)), trainer, prompts.test)
+
+    @classmethod
+    def resume(cls, config: ExperimentConfig, run_dir: Path) -> "Session":
+        """Go on from the newest checkpoint, or the start if there is none. Raises CheckpointError if it is damaged."""
+        prompts = _prompts(config)
+        trainer = _trainer(config, prompts.train)
+        if any((run_dir / "checkpoints").glob("[0-9]*")):
+            trainer.load_state(load_checkpoint(latest_checkpoint(run_dir)))
+        return cls(config, run_dir, RunLog.resume(run_dir, update=trainer.updates_done), trainer, prompts.test)
+
+    def run(self) -> Iterator[str]:
+        """Do everything that is left to do; yields the lines to print at the end."""
+        with self.log:
+            before = self._evaluation(BEFORE)
+            self._train()
+            with self.trainer.ema.swap(self.trainer.parameters):
+                after = self._evaluation(AFTER)
+                adapter = self._save_adapter()
+        report = write_report(self.run_dir, read_metrics(self.run_dir))
+        yield headline(before.records, after.records)
+        if adapter is not None:
+            yield f"adapter: {adapter}"
+        yield f"report:  {report}"
+
+    # ------------------------------------------------------------------------------------------------------ stages
+
+    def _evaluation(self, name: str) -> Evaluation:
+        folder = self.run_dir / PREVIEWS / name
+        if (folder / RECORDS_FILE).is_file():
+            return Evaluation.load(folder)
+        trainer, config = self.trainer, self.config
+        evaluation_config = EvaluationConfig(
+            sampler=config.sampler,
+            noise=config.noise,
+            clip=trainer.clip,
+            guidance=config.model.guidance,
+            seed=config.prompts.seed,
+            batch=config.train.decode_batch,
+            keep_videos=KEEP_VIDEOS,
+        )
+        with self._bar(f"evaluation {name}", len(self.test)) as show:
+            evaluated = evaluate(
+                trainer.policy,
+                trainer.reward,
+                trainer.reward.reconstructor,
+                self.test,
+                config=evaluation_config,
+                on_progress=lambda done, total: show(done),
+            )
+        save_evaluation(evaluated.evaluation, evaluated.videos, folder)
+        return evaluated.evaluation
+
+    def _train(self) -> None:
+        trainer, config = self.trainer, self.config.train
+        recipe = dump_toml(self.config)
+        saved = trainer.updates_done
+        try:
+            with self._bar("training", config.updates, trainer.updates_done) as show:
+                while trainer.updates_done < config.updates:
+                    self.log.write(trainer.update())
+                    show(trainer.updates_done)
+                    if trainer.updates_done % config.checkpoint_every == 0 or trainer.updates_done == config.updates:
+                        save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+                        saved = trainer.updates_done
+        except KeyboardInterrupt:
+            if trainer.updates_done > saved:
+                save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+            raise KeyboardInterrupt(
+                f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
+            ) from None
+
+    def _save_adapter(self) -> Path | None:
+        if self.config.train.trainable != "lora":
+            return None
+        path = self.run_dir / FINAL / ADAPTER_FILE
+        model = self.config.model
+        save_adapter(path, self.trainer.ema.values, self.config.lora, base=model.folder, guidance=model.guidance)
+        return path
+
+    @contextmanager
+    def _bar(self, what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(what, total=total, completed=done)
+            yield lambda completed: progress.update(task, completed=completed)
+
+
+def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
+    device = choose_device(config.device)
+    policy: WanPolicy = build_policy(config.model, device)
+    check_clip(config, policy)
+    reward: CompositeReward = build_reward(config.reward, device)
+    base_state = None
+    if config.train.trainable == "full":
+        base_state = {name: p.detach().clone() for name, p in policy.transformer.named_parameters()}
+    parameters = prepare_trainable(
+        policy.transformer,
+        config.train.trainable,
+        lora=config.lora,
+        generator=make_generator(config.train.seed, "lora"),
+    )
+    method = Method(sampler=config.sampler, noise=config.noise, objective=config.objective, phases=config.phases)
+    clip = (config.clip.frames, config.clip.height, config.clip.width)
+    return Trainer(
+        policy, parameters, reward, prompts, config=config.train, method=method, clip=clip, base_state=base_state
+    )

@@ -1,0 +1,361 @@
+"""Flow-GRPO-Fast: roll out groups, score them, take one step on the SDE transitions (DESIGN section 3).
+
+One update: prompts of the phase -> start noise -> rollouts -> videos -> rewards -> advantages -> loss -> AdamW -> EMA.
+Everything random is seeded by (seed, stream, update, ...), so the state between updates is parameters, EMA, optimizer
+and a few counters: a resumed run equals an uninterrupted one bit for bit on the CPU.
+"""
+
+import math
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from worldr1.camera.motion import parse_plan
+from worldr1.camera.trajectory import synthesize
+from worldr1.errors import ConfigError, TrainingError
+from worldr1.protocols import VideoPolicy
+from worldr1.rewards.composite import CompositeReward
+from worldr1.rl.objective import LossTerms, ObjectiveConfig, StepScale, group_loss
+from worldr1.rl.phases import Phase, PhaseConfig
+from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
+from worldr1.rollout.sampler import (
+    GroupRequest,
+    SamplerConfig,
+    draw_step_indices,
+    group_velocity,
+    replay_step,
+    sample_groups,
+)
+from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
+from worldr1.seeding import derive_seed, make_generator
+from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
+from worldr1.train.ema import Ema
+from worldr1.train.lora import base_model, load_parameters
+from worldr1.types import Prompt, RewardResult, Rollout, Status, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """The optimisation. Raises ConfigError for impossible values."""
+
+    seed: int = 0
+    updates: int = 150
+    """Length of the run."""
+    group_size: int = 8
+    """Videos per prompt, G."""
+    groups_per_update: int = 48
+    """Prompts per update."""
+    trainable: Literal["lora", "full"] = "lora"
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    adam_eps: float = 1e-15
+    """Tiny, because gradients of a mean over the latent's dimensions are (research/math.md C8)."""
+    max_grad_norm_ratio: float = 4.0
+    """Gradients are clipped at this multiple of the running median of their norm; a fixed norm would never act."""
+    ema_decay: float = 0.9
+    std_floor: float = 0.03
+    """Least group standard deviation that advantages are divided by: 1 % of the reward's range."""
+    decode_batch: int = 8
+    """Videos per VAE call."""
+    checkpoint_every: int = 20
+    """Updates between checkpoints."""
+    keep_last: int = 3
+    max_fault_fraction: float = 0.2
+    """More faults than this in one update stop the run."""
+    max_skipped: int = 10
+    """Non-finite updates in a row that stop the run."""
+
+    def __post_init__(self) -> None:
+        least = {"updates": 1, "group_size": 2, "groups_per_update": 1, "decode_batch": 1, "checkpoint_every": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}: give at least {low}.")
+        if not self.lr > 0 or not 0 <= self.ema_decay < 1 or not self.max_grad_norm_ratio > 0:
+            raise ConfigError("train.lr and max_grad_norm_ratio must be positive and ema_decay in [0, 1).")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Method:
+    """What an update does, besides the optimiser's numbers."""
+
+    sampler: SamplerConfig
+    noise: NoiseConfig
+    objective: ObjectiveConfig
+    phases: PhaseConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptSets:
+    """Training prompts of the two phases."""
+
+    main: Sequence[Prompt]
+    dynamic: Sequence[Prompt]
+
+    def draw(self, phase: Phase, num: int, generator: torch.Generator) -> list[Prompt]:
+        """`num` different prompts of the phase (with repeats only if the set is smaller)."""
+        prompts = self.dynamic if phase is Phase.DYNAMIC else self.main
+        order: list[int] = []
+        while len(order) < num:
+            order += torch.randperm(len(prompts), generator=generator).tolist()
+        return [prompts[i] for i in order[:num]]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Counters:
+    """What the run remembers besides tensors; goes into the checkpoint as JSON."""
+
+    grad_norms: list[float] = field(default_factory=list)
+    skipped_in_a_row: int = 0
+    skipped: int = 0
+    faults: int = 0
+
+
+MEDIAN_WINDOW = 50
+"""Gradient norms whose median sets the clipping."""
+
+
+def requested_trajectory(prompt: Prompt, num_frames: int) -> Trajectory | None:
+    """The path that a prompt's camera words ask for; None without camera words. Raises PromptError."""
+    tokens = parse_plan(prompt.text).tokens
+    return synthesize(tokens, num_frames) if tokens else None
+
+
+class Trainer:
+    """Owns the policy's trained parameters, their EMA and optimizer; `update` does one update."""
+
+    def __init__(
+        self,
+        policy: VideoPolicy,
+        parameters: dict[str, nn.Parameter],
+        reward: CompositeReward,
+        prompts: PromptSets,
+        *,
+        config: TrainConfig,
+        method: Method,
+        clip: tuple[int, int, int],
+        base_state: dict[str, Tensor] | None = None,
+    ) -> None:
+        """parameters: what to train, by name (`train.lora.prepare_trainable`). clip: frames, height, width.
+
+        base_state: the parameters before training, needed as the KL's reference when the whole network is trained.
+        """
+        self.policy, self.parameters, self.reward, self.prompts = policy, parameters, reward, prompts
+        self.config, self.method, self.clip, self.base_state = config, method, clip, base_state
+        self.latent_shape = policy.latent_shape(*clip)
+        self.device = next(iter(parameters.values())).device
+        self.optimizer = torch.optim.AdamW(
+            parameters.values(), lr=config.lr, weight_decay=config.weight_decay, eps=config.adam_eps
+        )
+        self.ema = Ema(parameters, config.ema_decay)
+        self.plans = PlanCache(max_plans=128)
+        self.counters = _Counters()
+        self.updates_done = 0
+
+    # ------------------------------------------------------------------------------------------------------- state
+
+    def state(self) -> TrainState:
+        """Everything that a checkpoint holds."""
+        return TrainState(
+            update=self.updates_done,
+            params={name: p.detach().to("cpu", copy=True) for name, p in self.parameters.items()},
+            ema=self.ema.state_dict(),
+            optimizer=optimizer_state(self.optimizer, self.parameters),
+            extra=asdict(self.counters),
+        )
+
+    def load_state(self, state: TrainState) -> None:
+        """Go on from a checkpoint. Raises CheckpointError or InputError if it belongs to another model."""
+        load_parameters(self.parameters, state.params)
+        self.ema.load_state_dict(state.ema)
+        load_optimizer_state(self.optimizer, self.parameters, state.optimizer)
+        self.counters = _Counters(**state.extra)
+        self.updates_done = state.update
+
+    # ------------------------------------------------------------------------------------------------------ update
+
+    def update(self, on_stage: Callable[[str], None] = lambda stage: None) -> dict[str, float | int | str]:
+        """One update; returns its line of `metrics.jsonl`. Raises TrainingError when the run must stop.
+
+        An interrupt is let through only where the state is that of a finished update.
+        """
+        start, number = time.monotonic(), self.updates_done
+        phase = self.method.phases.phase_at(number)
+        on_stage("rollout")
+        rollouts, embeddings = self._roll_out(number, phase)
+        rollout_s = time.monotonic() - start
+        on_stage("reward")
+        groups = self._score(rollouts, phase)
+        reward_s = time.monotonic() - start - rollout_s
+        metrics: dict[str, float | int | str] = {"update": number, "phase": phase.value, **reward_metrics(groups)}
+        metrics |= self._mean_measures(groups)
+        self._check_faults(groups)
+        on_stage("update")
+        for _ in range(self.method.objective.updates_per_rollout):
+            metrics |= self._step(groups, embeddings)
+        self.updates_done += 1
+        seconds = time.monotonic() - start
+        return metrics | {"seconds": seconds, "seconds_rollout": rollout_s, "seconds_reward": reward_s}
+
+    def _roll_out(self, number: int, phase: Phase) -> tuple[list[Rollout], list[Tensor]]:
+        config, sampler = self.config, self.method.sampler
+        generator = make_generator(config.seed, "prompts", number)
+        prompts = self.prompts.draw(phase, config.groups_per_update, generator)
+        encoded = self.policy.encode([prompt.text for prompt in prompts])
+        requests = []
+        for slot, prompt in enumerate(prompts):
+            ids = (number, slot, prompt.id)
+            path = requested_trajectory(prompt, self.clip[0])
+            num_starts = 1 if sampler.share_prefix else config.group_size
+            seeds = [derive_seed(config.seed, "start-noise", *ids, member) for member in range(num_starts)]
+            start = start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans)
+            requests.append(
+                GroupRequest(
+                    prompt=prompt,
+                    trajectory=path,
+                    embeddings=encoded[slot : slot + 1],
+                    start=start.to(self.device),
+                    step_indices=draw_step_indices(sampler, make_generator(config.seed, "sde-index", *ids)),
+                    seeds=tuple(derive_seed(config.seed, "member", *ids, m) for m in range(config.group_size)),
+                )
+            )
+        rollouts = sample_groups(self.policy, requests, config=sampler, policy_version=number)
+        return rollouts, [request.embeddings for request in requests]
+
+    def _score(self, rollouts: Sequence[Rollout], phase: Phase) -> list[GroupBatch]:
+        latents = torch.cat([rollout.latents for rollout in rollouts])
+        videos = torch.cat([self.policy.decode(part) for part in latents.split(self.config.decode_batch)])
+        members = [rollout for rollout in rollouts for _ in rollout.seeds]
+        results = self.reward(
+            videos, [r.prompt for r in members], [r.trajectory for r in members], phase is Phase.DYNAMIC
+        )
+        size = self.config.group_size
+        grouped = [results[start : start + size] for start in range(0, len(results), size)]
+        return collect(rollouts, grouped, std_floor=self.config.std_floor)
+
+    def _mean_measures(self, groups: Sequence[GroupBatch]) -> dict[str, float]:
+        """Mean over valid members of what is measured and not rewarded."""
+        values: dict[str, list[float]] = {}
+        for result in _valid_results(groups):
+            for name, value in result.measures.items():
+                values.setdefault(name, []).append(value)
+        return {name: statistics.fmean(numbers) for name, numbers in sorted(values.items())}
+
+    def _check_faults(self, groups: Sequence[GroupBatch]) -> None:
+        results = [result for group in groups for result in group.rewards]
+        faults = [result.reason for result in results if result.status is Status.FAULT]
+        self.counters.faults += len(faults)
+        if len(faults) > self.config.max_fault_fraction * len(results):
+            raise TrainingError(
+                f"{len(faults)} of {len(results)} rewards failed in update {self.updates_done} ({faults[0]}); "
+                "mend the reward model, then resume."
+            )
+
+    # -------------------------------------------------------------------------------------------------------- loss
+
+    def _step(self, groups: Sequence[GroupBatch], embeddings: Sequence[Tensor]) -> dict[str, float]:
+        """One optimizer step on the groups' recorded transitions."""
+        self.optimizer.zero_grad(set_to_none=True)
+        kept = [(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
+        terms = [self._group_terms(group, text, len(kept)) for group, text in kept]
+        flat = [term for group_terms in terms for term in group_terms]
+        metrics = {"kept_groups": float(len(kept))} | _loss_metrics(flat)
+        with _deferred_interrupt():
+            metrics |= self._apply(bool(flat))
+        return metrics
+
+    def _group_terms(self, group: GroupBatch, embeddings: Tensor, num_groups: int) -> list[LossTerms]:
+        """Forward and backward of every SDE step of one group (gradients accumulate)."""
+        sampler, objective = self.method.sampler, self.method.objective
+        rollout, steps = group.rollout, group.rollout.step_indices
+        terms = []
+        for position, index in enumerate(steps):
+            replayed = replay_step(self.policy, rollout, position, embeddings, config=sampler)
+            reference = None
+            if objective.kl_beta > 0:
+                with torch.no_grad(), base_model(self.policy.transformer, self.base_state):
+                    state = rollout.states[position]
+                    reference = group_velocity(self.policy, state, sampler.sigmas[index], embeddings, sampler)
+            rectifications = sampler.rectifications
+            scale = StepScale.of(rectifications[index - sampler.first_index], rectifications)
+            term = group_loss(
+                objective,
+                replayed.log_ratio,
+                replayed.velocity,
+                reference,
+                advantages=group.advantages.to(self.device),
+                valid=group.valid.to(self.device),
+                scale=scale,
+            )
+            (term.loss / (num_groups * len(steps))).backward()
+            terms.append(term)
+        return terms
+
+    def _apply(self, has_gradient: bool) -> dict[str, float]:
+        """Clip, step and average; a non-finite gradient is skipped and counted."""
+        counters, config = self.counters, self.config
+        norm = math.nan
+        if has_gradient:
+            norm = float(nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None]))
+        if not math.isfinite(norm):
+            counters.skipped += 1
+            counters.skipped_in_a_row += 1
+            if counters.skipped_in_a_row > config.max_skipped:
+                raise TrainingError(
+                    f"{counters.skipped_in_a_row} updates in a row had no finite gradient; lower train.lr, or look at "
+                    "the reward parts in metrics.jsonl."
+                )
+            return {"grad_norm": norm, "skipped": float(counters.skipped)}
+        counters.skipped_in_a_row = 0
+        counters.grad_norms = [*counters.grad_norms, norm][-MEDIAN_WINDOW:]
+        limit = config.max_grad_norm_ratio * statistics.median(counters.grad_norms)
+        if norm > limit:
+            for parameter in self.parameters.values():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(limit / norm)
+        self.optimizer.step()
+        self.ema.update(self.parameters)
+        return {"grad_norm": norm, "skipped": float(counters.skipped)}
+
+
+def _valid_results(groups: Sequence[GroupBatch]) -> Iterator[RewardResult]:
+    for group in groups:
+        for result, valid in zip(group.rewards, group.valid.tolist(), strict=True):
+            if valid:
+                yield result
+
+
+def _loss_metrics(terms: Sequence[LossTerms]) -> dict[str, float]:
+    if not terms:
+        return {}
+    return {
+        "loss": statistics.fmean(float(term.loss.detach()) for term in terms),
+        "ratio_mean": statistics.fmean(term.ratio_mean for term in terms),
+        "ratio_deviation": max(term.ratio_deviation for term in terms),
+        "kl": statistics.fmean(term.kl for term in terms),
+        "kl_sum": statistics.fmean(term.kl_sum for term in terms),
+        "clip_fraction": statistics.fmean(term.clip_fraction for term in terms),
+    }
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """Ctrl-C inside takes effect afterwards: a half-done optimizer step would not be the state of any update."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *received: caught.append(received))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt

@@ -1,0 +1,58 @@
+"""Videos on disk: H.264 mp4 in and out through PyAV, which brings its own ffmpeg (research/stack.md 5)."""
+
+from pathlib import Path
+
+import av
+import torch
+from av.error import FFmpegError
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.errors import InputError
+
+FRAMES_PER_SECOND = 8
+"""A mini clip (17 frames) then lasts two seconds."""
+CONSTANT_RATE_FACTOR = 12
+"""x264's quality: about one grey level of mean error; 0 is lossless, 23 the usual web setting."""
+
+
+def write_mp4(
+    path: str | Path, video: Float[Tensor, "T 3 H W"], *, fps: int = FRAMES_PER_SECOND, upscale: int = 1
+) -> None:
+    """Writes a video (0..1, RGB) as H.264 yuv420p, which every browser plays.
+
+    upscale: every pixel becomes a square of that many, so that tiny clips can be watched.
+    Raises InputError if the video has no frames or, after upscaling, an odd height or width (yuv420p needs even ones).
+    """
+    num_frames, _, height, width = video.shape
+    height, width = height * upscale, width * upscale
+    if num_frames == 0 or height % 2 or width % 2:
+        raise InputError(f"{path}: cannot write {num_frames} frames of {height} x {width}; an mp4 needs even sizes.")
+    pixels = (video.detach().float().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).cpu()
+    pixels = pixels.repeat_interleave(upscale, dim=2).repeat_interleave(upscale, dim=3)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": str(CONSTANT_RATE_FACTOR)}
+        for frame_HW3 in pixels.permute(0, 2, 3, 1).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def read_mp4(path: str | Path) -> Float[Tensor, "T 3 H W"]:
+    """All frames of a video file's first video stream, RGB, 0..1, float32.
+
+    Raises InputError if the file is missing, is no video, or has no frames.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"There is no video file {path}; check the path.")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} has no video stream; give a video file such as an mp4.")
+            frames = [torch.from_numpy(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+    except FFmpegError as error:
+        raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
+    if not frames:
+        raise InputError(f"{path} holds no frames; give a video file such as an mp4.")
+    return torch.stack(frames).permute(0, 3, 1, 2).float() / 255.0

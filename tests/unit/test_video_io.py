@@ -1,0 +1,64 @@
+"""Videos survive the way through an mp4; what is no video is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldr1.errors import InputError
+from worldr1.video_io import read_mp4, write_mp4
+
+
+def _clip(num_frames: int = 5, height: int = 32, width: int = 48) -> torch.Tensor:
+    """Smooth colours that change over time, so that frame order and channel order show."""
+    time = torch.linspace(0, 1, num_frames).view(-1, 1, 1)
+    y = torch.linspace(0, 1, height).view(1, -1, 1)
+    x = torch.linspace(0, 1, width).view(1, 1, -1)
+    return torch.stack([y + 0 * x + 0 * time, x + 0 * y + 0 * time, time + 0 * x + 0 * y], dim=1)
+
+
+def test_round_trip_error_is_small(tmp_path: Path) -> None:
+    clip = _clip()
+    write_mp4(tmp_path / "clip.mp4", clip)
+    back = read_mp4(tmp_path / "clip.mp4")
+    assert back.shape == clip.shape
+    assert back.dtype == torch.float32
+    assert (back - clip).abs().mean() < 3 / 255
+
+
+def test_upscaling_repeats_pixels(tmp_path: Path) -> None:
+    clip = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    write_mp4(tmp_path / "clip.mp4", clip, upscale=8)
+    back = read_mp4(tmp_path / "clip.mp4")
+    assert back.shape == (3, 3, 64, 64)
+    centres = back.unfold(2, 8, 8).unfold(3, 8, 8)[..., 3:5, 3:5].mean((-1, -2))
+    assert (centres - clip).abs().mean() < 5 / 255
+
+
+def test_values_outside_the_range_are_clamped(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "clip.mp4", torch.stack([torch.full((3, 16, 16), -1.0), torch.full((3, 16, 16), 2.0)]))
+    back = read_mp4(tmp_path / "clip.mp4")
+    assert back[0].max() < 0.02
+    assert back[1].min() > 0.98
+
+
+def test_odd_sizes_and_empty_videos_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="even sizes"):
+        write_mp4(tmp_path / "clip.mp4", torch.zeros(2, 3, 15, 16))
+    with pytest.raises(InputError, match="0 frames"):
+        write_mp4(tmp_path / "clip.mp4", torch.zeros(0, 3, 16, 16))
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_missing_and_invalid_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no video file"):
+        read_mp4(tmp_path / "none.mp4")
+    text = tmp_path / "text.mp4"
+    text.write_text("this is no video")
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        read_mp4(text)
+    truncated = tmp_path / "truncated.mp4"
+    write_mp4(truncated, _clip())
+    truncated.write_bytes(truncated.read_bytes()[:600])
+    with pytest.raises(InputError, match=r"truncated\.mp4"):
+        read_mp4(truncated)
