@@ -1,6 +1,6 @@
 """A whole training run as a user sees it: evaluate, train, evaluate again, report. Resumable at every update."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import write_report
 from worldr1.evaluate.statistics import headline
 from worldr1.mini.promptset import random_prompts
-from worldr1.rewards.composite import CompositeReward
+from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
 from worldr1.seeding import make_generator
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import ADAPTER_FILE, prepare_trainable, save_adapter
@@ -26,6 +26,7 @@ from worldr1.types import Prompt
 
 BEFORE, AFTER = "before", "after"
 FINAL = "final"
+DOMINANT_SHARE = 0.8
 KEEP_VIDEOS = 12
 """Videos kept of an evaluation, for the report."""
 
@@ -103,6 +104,7 @@ class Session:
             seed=config.prompts.seed,
             batch=config.train.decode_batch,
             keep_videos=KEEP_VIDEOS,
+            all_paths=False,
         )
         with self._bar(f"evaluation {name}", len(self.test)) as show:
             evaluated = evaluate(
@@ -123,7 +125,9 @@ class Session:
         try:
             with self._bar("training", config.updates, trainer.updates_done) as show:
                 while trainer.updates_done < config.updates:
-                    self.log.write(trainer.update())
+                    metrics = trainer.update(self.log.write)
+                    if trainer.updates_done == 1:
+                        self._warn_of_dominance(metrics)
                     show(trainer.updates_done)
                     if trainer.updates_done % config.checkpoint_every == 0 or trainer.updates_done == config.updates:
                         save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
@@ -134,6 +138,18 @@ class Session:
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _warn_of_dominance(self, metrics: Mapping[str, float | int | str]) -> None:
+        """Say so if one part decides nearly alone which video of a group is best (its weighted standard deviation)."""
+        weights = self.config.reward.weights
+        weight = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+        spread = {name: w * float(metrics.get(f"{name}_std", 0.0)) for name, w in weight.items()}
+        name, largest = max(spread.items(), key=lambda item: item[1])
+        if largest > DOMINANT_SHARE * sum(spread.values()) > 0:
+            self.console.print(
+                f"warning: {name} makes up {largest / sum(spread.values()):.0%} of the rewards' spread inside groups; "
+                "the other parts hardly count (reward.weights)."
+            )
 
     def _save_adapter(self) -> Path | None:
         if self.config.train.trainable != "lora":

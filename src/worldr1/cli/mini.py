@@ -5,14 +5,18 @@ from pathlib import Path
 
 from worldr1.errors import InputError
 
-PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "pack")
+PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "pack", "unpack")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`mini build PART` and `mini render`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|render")
     build = actions.add_parser("build", help="train one part of the mini world, resumable (one GPU, minutes a part)")
-    build.add_argument("part", choices=PARTS, help="in this order: " + ", ".join(PARTS))
+    build.add_argument(
+        "part",
+        choices=PARTS,
+        help="in this order: " + ", ".join(PARTS[:-1]) + "; unpack: begin from the shipped weights",
+    )
     build.add_argument("--state", type=Path, required=True, help="folder for corpora and training state (20 GB)")
     build.add_argument("--out", type=Path, required=True, help="folder for weights, metrics and pictures")
     build.add_argument("--seconds", type=float, default=400.0, help="training time of this run")

@@ -6,7 +6,6 @@ y down, z ahead; the first camera stands at the origin, pitched down), in scene 
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -61,7 +60,7 @@ class Defects:
     """Relative amplitude of one oscillation of a solid's size."""
 
     @classmethod
-    def none(cls, num: int) -> Self:
+    def none(cls, num: int) -> "Defects":
         """No defects."""
         return cls(
             texture_velocity=torch.zeros(num, 2 + NUM_SOLIDS, 3),
@@ -111,19 +110,19 @@ class Scenes:
         """Whether anything moves."""
         return ((self.motion != Motion.NONE) & self.present).any(1)
 
-    def __getitem__(self, index: slice | Tensor) -> Self:
+    def __getitem__(self, index: slice | Tensor) -> "Scenes":
         """A sub-batch."""
         return _map(self, lambda x: x[index])
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Scenes":
         """Moved to a device."""
         return _map(self, lambda x: x.to(device))
 
-    def with_defects(self, defects: Defects) -> Self:
+    def with_defects(self, defects: Defects) -> "Scenes":
         """The same scenes with other defects."""
         return replace(self, defects=defects)
 
-    def without(self, solid: int) -> Self:
+    def without(self, solid: int) -> "Scenes":
         """The same scenes with one solid taken away (its prompt still names it)."""
         present = self.present.clone()
         present[:, solid] = False
@@ -150,12 +149,12 @@ def sample_scenes(num: int, *, generator: torch.Generator, dynamic_share: float 
     def weighted(shares: tuple[float, ...]) -> Tensor:
         return torch.multinomial(torch.tensor(shares), num, replacement=True, generator=generator)
 
-    is_room = uniform(0, 1) < 0.6
-    pitch = torch.deg2rad(torch.where(is_room, uniform(11, 20), uniform(8, 13)))
+    is_room = uniform(0.0, 1.0) < 0.6
+    pitch = torch.deg2rad(torch.where(is_room, uniform(11.0, 20.0), uniform(8.0, 13.0)))
     colour_order = torch.rand(num, len(COLOURS), generator=generator).argsort(1)
     slot_x = torch.tensor([0.0, -0.34, 0.34])
     slot_z = torch.tensor([1.3, 1.2, 1.35])
-    present = torch.stack([torch.ones(num, dtype=torch.bool), uniform(0, 1) < 0.65, uniform(0, 1) < 0.4], 1)
+    present = torch.stack([torch.ones(num, dtype=torch.bool), uniform(0.0, 1.0) < 0.65, uniform(0.0, 1.0) < 0.4], 1)
     kind, texture = choice(len(SOLIDS), NUM_SOLIDS), choice(len(SOLID_TEXTURES), NUM_SOLIDS)
     return Scenes(
         camera_height=pitch.sin() * uniform(1.3, 1.6),
@@ -172,7 +171,7 @@ def sample_scenes(num: int, *, generator: torch.Generator, dynamic_share: float 
         colour=colour_order[:, :3],
         size=uniform(0.11, 0.17, NUM_SOLIDS),
         position=torch.stack([slot_x + uniform(-0.1, 0.1, NUM_SOLIDS), slot_z + uniform(-0.08, 0.22, NUM_SOLIDS)], -1),
-        yaw_rad=uniform(0, 3.1416, NUM_SOLIDS),
+        yaw_rad=uniform(0.0, 3.1416, NUM_SOLIDS),
         motion=_sample_motion(present, kind, texture, dynamic_share, generator),
         next_colour=colour_order[:, 5:8],
         texture_seed=torch.randint(1 << 30, (num,), generator=generator),

@@ -6,6 +6,7 @@ weights and held-out metrics to the output folder.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.backends.mini import mini_weights
 from worldr1.backends.wan import decode_latents
+from worldr1.camera.motion import scene_text
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import (
     LATENT_CHANNELS,
@@ -34,7 +36,7 @@ from worldr1.mini.scenes import FLOORS
 from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, sample, tokenize
 from worldr1.pretrain.corpus import Corpus, Imperfection, build_corpus
 from worldr1.pretrain.loop import Fit, FitConfig, bf16_state
-from worldr1.pretrain.pack import pack
+from worldr1.pretrain.pack import pack, unpack
 from worldr1.pretrain.reconstructor import ReconstructorTask, pose_errors
 from worldr1.pretrain.trunk import TrunkTask, make_critic_set, make_quality_set
 from worldr1.pretrain.trunk_metrics import trunk_metrics
@@ -72,6 +74,9 @@ def build(part: str, config: BuildConfig) -> dict[str, float]:
     """Train `part`; returns its held-out metrics. Raises InputError for an unknown part or a missing earlier one."""
     if part == "pack":
         return pack(config.out, mini_weights())
+    if part == "unpack":
+        unpack(mini_weights(), config.state)
+        return {}
     builders = {"corpus": _corpora, "vae": _vae, "reconstructor": _reconstructor, "base": _base, "trunk": _trunk}
     if part not in builders:
         raise InputError(f"unknown part {part!r}; build one of {', '.join(builders)}")
@@ -108,6 +113,16 @@ def _weights(config: BuildConfig, part: str) -> dict[str, Tensor]:
     raise InputError(f"there are no weights of the {part}; run `worldr1 mini build {part}` first")
 
 
+def _warm_start(module: nn.Module, config: BuildConfig, part: str) -> None:
+    """Begin from the weights in the state folder (`unpack` puts shipped ones there) where there is no exact state."""
+    path = config.state / f"{part}.safetensors"
+    if path.exists() and not (config.state / part / "state.safetensors").exists():
+        weights = {name: x.float() for name, x in load_file(path).items() if not name.startswith("latents_")}
+        missing, unexpected = module.load_state_dict(weights, strict=False)
+        if [name for name in missing if "embed_tokens" not in name] or unexpected:
+            raise InputError(f"{path} is of another network; delete it to train the {part} anew")
+
+
 def _finish(fit: Fit, module: nn.Module, config: BuildConfig, part: str) -> None:
     fit.save()
     fit.use_ema()
@@ -130,6 +145,7 @@ def load_vae(config: BuildConfig) -> AutoencoderKLWan:
 
 def _vae(config: BuildConfig) -> dict[str, float]:
     vae: Any = new_vae()
+    _warm_start(vae, config, "vae")
     vae.to(config.device)
     corpus = _load(config, "train")
     fit_config = FitConfig(
@@ -178,6 +194,7 @@ def _reconstructor(config: BuildConfig) -> dict[str, float]:
     has_vae = (config.state / "vae.safetensors").exists()
     vae = load_vae(config) if has_vae else None
     decoded = decode_corpus(vae, corpus.video[: config.clips * 2 // 3]) if vae is not None else None
+    _warm_start(network, config, "reconstructor")
     fit_config = FitConfig(seconds=config.seconds, total_s=config.total_s, lr=8e-4)
     fit = Fit(network, config.state / "reconstructor", fit_config)
     if config.device == "cuda":
@@ -201,10 +218,9 @@ def _base(config: BuildConfig) -> dict[str, float]:
     latents = encode_corpus(vae, corpus)
     prompts, plan = corpus.prompts, corpus.plan
     del corpus
-    tokenizer = train_tokenizer(prompts)
-    for folder in (config.out, config.state):
-        tokenizer.save_pretrained(folder / "tokenizer")
+    tokenizer = _tokenizer(config, prompts)
     model = BaseModel(new_transformer(), new_text_encoder(len(tokenizer))).to(config.device)
+    _warm_start(model, config, "base")
     fit_config = FitConfig(seconds=config.seconds, total_s=config.total_s, lr=1.5e-3, warmup_steps=300, ema_decay=0.999)
     fit = Fit(model, config.state / "base", fit_config)
     noise = TransportedNoise(*latents.shape[2:], generator=config.generator(fit.steps + 2))
@@ -213,6 +229,15 @@ def _base(config: BuildConfig) -> dict[str, float]:
     fit.run(BaseTask(model, latents, plan, text, empty, noise=noise, batch=config.batch))
     _finish(fit, model, config, "base")
     return _base_metrics(model, vae, tokenizer, config) | {"steps": float(fit.steps)}
+
+
+def _tokenizer(config: BuildConfig, prompts: Sequence[str]) -> Any:
+    """The one in the state folder, or a new one: a warm start needs the words that the weights know."""
+    folder = config.state / "tokenizer"
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if folder.exists() else train_tokenizer(prompts)
+    for place in (config.out, config.state):
+        tokenizer.save_pretrained(place / "tokenizer")
+    return tokenizer
 
 
 @torch.no_grad()
@@ -257,12 +282,13 @@ def _trunk(config: BuildConfig) -> dict[str, float]:
         for c, rows in ((corpus, clean), (held_out, every))
     ]
     ids = [
-        prompt_ids(tokenizer, [c.prompts[int(i)] for i in s.clip], MAX_TEXT_LENGTH).to(config.device)
+        prompt_ids(tokenizer, [scene_text(c.prompts[int(i)]) for i in s.clip], MAX_TEXT_LENGTH).to(config.device)
         for c, s in zip((corpus, held_out), critic_sets, strict=True)
     ]
     images = critic_sets[1].images[:64].float() / 255
     _picture([images[i : i + 8] for i in range(0, len(images) - 7, 8)], config.out / "critic_set.png")
     trunk = Trunk(TrunkConfig(vocabulary_size=len(tokenizer))).to(config.device)
+    _warm_start(trunk, config, "trunk")
     fit = Fit(trunk, config.state / "trunk", FitConfig(seconds=config.seconds, total_s=config.total_s, lr=1e-3))
     generator = config.generator(fit.steps + 5)
     fit.run(TrunkTask(trunk, critic_sets[0], ids[0], quality_sets[0], batch=config.batch, generator=generator))

@@ -1,4 +1,4 @@
-"""Put the trained parts together into the folder that ships: `worldr1 mini build pack`."""
+"""Put the trained parts together into the folder that ships, and take them apart (`worldr1 mini build pack|unpack`)."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import WanPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from worldr1.errors import InputError
@@ -50,6 +50,24 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
     }
     (weights / "index.json").write_text(json.dumps(index, indent=1) + "\n")
     return {"megabytes": round(sum(sizes.values()), 2)}
+
+
+def unpack(weights: Path, parts: Path) -> None:
+    """The reverse of `pack`: PART.safetensors and tokenizer/ of shipped weights, to train parts further or anew."""
+    parts.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(weights / "base" / "tokenizer", parts / "tokenizer", dirs_exist_ok=True)
+    for part in ("reconstructor", "trunk"):
+        if (weights / f"{part}.safetensors").exists():
+            shutil.copyfile(weights / f"{part}.safetensors", parts / f"{part}.safetensors")
+    vae = load_file(weights / "base" / "vae" / "diffusion_pytorch_model.safetensors")
+    statistics = json.loads((weights / "base" / "vae" / "config.json").read_text())
+    vae |= {name: torch.tensor(statistics[name]) for name in ("latents_mean", "latents_std")}
+    save_file(vae, parts / "vae.safetensors")
+    base = {}
+    for name, file in (("transformer", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        tensors = load_file(weights / "base" / name / f"{file}.safetensors")
+        base |= {f"{name}.{key}": value for key, value in tensors.items()}
+    save_file(base, parts / "base.safetensors")
 
 
 def _pipeline(parts: Path) -> WanPipeline:

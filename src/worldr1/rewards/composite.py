@@ -172,7 +172,8 @@ class CompositeReward:
         """One result per video, in order.
 
         videos: 0..1. trajectories: the *requested* paths, None for a prompt without camera words. phase_dynamic: only
-        R_gen counts. measures: image_gradient, and with R_3D also median_depth, travel_depth_units, travel_deg,
+        R_gen counts. measures: image_gradient, quality (q, before its scaling), and with R_3D also median_depth,
+        travel_depth_units, travel_deg,
         rotation_error_deg, translation_error, psnr_holdout_db (psnr_db without holdout), coverage.
         Raises InputError if the arguments do not fit together; a model's failure is a result, not an exception.
         """
@@ -315,7 +316,10 @@ class CompositeReward:
         if not bool(torch.isfinite(scores).all()):
             raise ValueError("the quality score is not finite")
         means = scores.reshape(len(samples), num_frames).mean(dim=1).tolist()
-        return [_Outcome(parts={R_GEN: quality_reward(mean, self.config.quality)}) for mean in means]
+        return [
+            _Outcome(parts={R_GEN: quality_reward(mean, self.config.quality)}, measures={"quality": mean})
+            for mean in means
+        ]
 
     def _result(self, sample: _Sample) -> RewardResult:
         if sample.fault:

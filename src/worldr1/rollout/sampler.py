@@ -202,21 +202,75 @@ def group_velocity(
     return _chunked_velocity(policy, states, sigma, embeddings.expand(len(states), -1, -1), config.batch)
 
 
+class RecordedStep(NamedTuple):
+    """Step number `position` (0 .. len(rollout.step_indices) - 1) of a rollout, with its prompt's embeddings."""
+
+    rollout: Rollout
+    position: int
+    embeddings: Float[Tensor, "1 S D"]
+
+    @property
+    def step_index(self) -> int:
+        """Which of the sampler's steps it is."""
+        return self.rollout.step_indices[self.position]
+
+    @property
+    def state(self) -> Float[Tensor, "#G C L h w"]:
+        """Latent before the step."""
+        return self.rollout.states[self.position]
+
+
+def replay_batches(steps: Sequence[RecordedStep], config: SamplerConfig) -> list[list[int]]:
+    """Which of `steps` to forward together: each alone with `exact_replay`, else up to `batch` latents of one index.
+
+    Positions in `steps`, each in exactly one batch; a group's states are never split over two.
+    """
+    if config.exact_replay:
+        return [[number] for number in range(len(steps))]
+    batches: list[list[int]] = []
+    index, room = -1, 0
+    for number in sorted(range(len(steps)), key=lambda n: steps[n].step_index):
+        step = steps[number]
+        if step.step_index != index or len(step.state) > room:
+            batches.append([])
+            index, room = step.step_index, config.batch
+        batches[-1].append(number)
+        room -= len(step.state)
+    return batches
+
+
+def recorded_velocities(
+    policy: VideoPolicy, steps: Sequence[RecordedStep], config: SamplerConfig
+) -> list[Float[Tensor, "#G C L h w"]]:
+    """Velocity of each recorded step's state (all of one index) under the policy's present weights, in one batch."""
+    states = torch.cat([step.state for step in steps])
+    text = torch.cat([step.embeddings.expand(len(step.state), -1, -1) for step in steps])
+    velocity = _chunked_velocity(policy, states, config.sigmas[steps[0].step_index], text, config.batch)
+    return list(velocity.split([len(step.state) for step in steps]))
+
+
+def replay(policy: VideoPolicy, steps: Sequence[RecordedStep], *, config: SamplerConfig) -> list[ReplayedStep]:
+    """Score recorded steps of one index again, with gradient, in one forward.
+
+    A state that the group shares is one latent, else there are G. `config` must be the rollout's.
+    """
+    sigma, sigma_next = config.sigmas[steps[0].step_index], config.sigmas[steps[0].step_index + 1]
+    replayed = []
+    for step, velocity in zip(steps, recorded_velocities(policy, steps, config), strict=True):
+        next_state = step.rollout.next_states[step.position]
+        old_velocity = step.rollout.old_velocities[step.position]
+        scored = kernels.step(config.transition, step.state, velocity, sigma, sigma_next, next_x=next_state)
+        old_mean = kernels.mean(config.transition, step.state, old_velocity, sigma, sigma_next)
+        log_ratio = kernels.log_ratio(scored.mean, old_mean, next_state, scored.std)
+        replayed.append(ReplayedStep(velocity, scored.log_prob, log_ratio))
+    return replayed
+
+
 def replay_step(
     policy: VideoPolicy, rollout: Rollout, position: int, embeddings: Float[Tensor, "1 S D"], *, config: SamplerConfig
 ) -> ReplayedStep:
-    """Score the recorded step number `position` (0 .. len(rollout.step_indices) - 1) again, with gradient.
-
-    One forward for a state the group shares, a batch of G else. `config` must be the rollout's.
-    """
-    index = rollout.step_indices[position]
-    sigma, sigma_next = config.sigmas[index], config.sigmas[index + 1]
-    state, next_state = rollout.states[position], rollout.next_states[position]
-    velocity = group_velocity(policy, state, sigma, embeddings, config)
-    scored = kernels.step(config.transition, state, velocity, sigma, sigma_next, next_x=next_state)
-    old_mean = kernels.mean(config.transition, state, rollout.old_velocities[position], sigma, sigma_next)
-    log_ratio = kernels.log_ratio(scored.mean, old_mean, next_state, scored.std)
-    return ReplayedStep(velocity, scored.log_prob, log_ratio)
+    """`replay` of one step."""
+    return replay(policy, [RecordedStep(rollout, position, embeddings)], config=config)[0]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -28,10 +28,12 @@ from worldr1.rl.phases import Phase, PhaseConfig
 from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
 from worldr1.rollout.sampler import (
     GroupRequest,
+    RecordedStep,
     SamplerConfig,
     draw_step_indices,
-    group_velocity,
-    replay_step,
+    recorded_velocities,
+    replay,
+    replay_batches,
     sample_groups,
 )
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
@@ -39,7 +41,10 @@ from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
 from worldr1.train.lora import base_model, load_parameters
-from worldr1.types import Prompt, RewardResult, Rollout, Status, Trajectory
+from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
+
+Metrics = dict[str, float | int | str]
+"""One line of `metrics.jsonl`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +66,7 @@ class TrainConfig:
     max_grad_norm_ratio: float = 4.0
     """Gradients are clipped at this multiple of the running median of their norm; a fixed norm would never act."""
     ema_decay: float = 0.9
-    std_floor: float = 0.03
+    std_floor: float = 0.05
     """Least group standard deviation that advantages are divided by: 1 % of the reward's range."""
     decode_batch: int = 8
     """Videos per VAE call."""
@@ -71,15 +76,20 @@ class TrainConfig:
     max_fault_fraction: float = 0.2
     """More faults than this in one update stop the run."""
     max_skipped: int = 10
-    """Non-finite updates in a row that stop the run."""
+    """Updates in a row without a finite gradient that stop the run."""
 
     def __post_init__(self) -> None:
-        least = {"updates": 1, "group_size": 2, "groups_per_update": 1, "decode_batch": 1, "checkpoint_every": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
+        counts = ("updates", "groups_per_update", "decode_batch", "checkpoint_every", "keep_last", "max_skipped")
+        for name, low in {"group_size": 2, "weight_decay": 0, **dict.fromkeys(counts, 1)}.items():
+            if not getattr(self, name) >= low:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give at least {low}.")
-        if not self.lr > 0 or not 0 <= self.ema_decay < 1 or not self.max_grad_norm_ratio > 0:
-            raise ConfigError("train.lr and max_grad_norm_ratio must be positive and ema_decay in [0, 1).")
+        for name in ("lr", "adam_eps", "max_grad_norm_ratio", "std_floor"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"train.{name} is {getattr(self, name)}: give a positive number.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1.")
+        if not 0 <= self.max_fault_fraction <= 1:
+            raise ConfigError(f"train.max_fault_fraction is {self.max_fault_fraction}: give a number from 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +156,13 @@ class Trainer:
         """parameters: what to train, by name (`train.lora.prepare_trainable`). clip: frames, height, width.
 
         base_state: the parameters before training, needed as the KL's reference when the whole network is trained.
+        Raises ConfigError if a phase has no prompts, InputError for a clip that the policy cannot make.
         """
+        if not prompts.main or (method.phases.dynamic_updates > 0 and not prompts.dynamic):
+            raise ConfigError(
+                "A phase has no prompts: set prompts.main to at least 1, and prompts.dynamic too unless "
+                "phases.dynamic_updates is 0."
+            )
         self.policy, self.parameters, self.reward, self.prompts = policy, parameters, reward, prompts
         self.config, self.method, self.clip, self.base_state = config, method, clip, base_state
         self.latent_shape = policy.latent_shape(*clip)
@@ -181,10 +197,15 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------ update
 
-    def update(self, on_stage: Callable[[str], None] = lambda stage: None) -> dict[str, float | int | str]:
+    def update(
+        self,
+        record: Callable[[Metrics], None] = lambda metrics: None,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> Metrics:
         """One update; returns its line of `metrics.jsonl`. Raises TrainingError when the run must stop.
 
-        An interrupt is let through only where the state is that of a finished update.
+        record: is given that line while an interrupt (Ctrl-C) still waits. Sampling and scoring change nothing and may
+        be interrupted; from the first gradient to the recorded line the update is done as a whole.
         """
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
@@ -194,15 +215,19 @@ class Trainer:
         on_stage("reward")
         groups = self._score(rollouts, phase)
         reward_s = time.monotonic() - start - rollout_s
-        metrics: dict[str, float | int | str] = {"update": number, "phase": phase.value, **reward_metrics(groups)}
+        metrics: Metrics = {"update": number, "phase": phase.value, **reward_metrics(groups)}
         metrics |= self._mean_measures(groups)
-        self._check_faults(groups)
+        num_faults = self._check_faults(groups)
         on_stage("update")
-        for _ in range(self.method.objective.updates_per_rollout):
-            metrics |= self._step(groups, embeddings)
-        self.updates_done += 1
-        seconds = time.monotonic() - start
-        return metrics | {"seconds": seconds, "seconds_rollout": rollout_s, "seconds_reward": reward_s}
+        with _deferred_interrupt():
+            for _ in range(self.method.objective.updates_per_rollout):
+                metrics |= self._step(groups, embeddings)
+            self.counters.faults += num_faults
+            self.updates_done += 1
+            seconds = time.monotonic() - start
+            metrics |= {"seconds": seconds, "seconds_rollout": rollout_s, "seconds_reward": reward_s}
+            record(metrics)
+        return metrics
 
     def _roll_out(self, number: int, phase: Phase) -> tuple[list[Rollout], list[Tensor]]:
         config, sampler = self.config, self.method.sampler
@@ -248,15 +273,16 @@ class Trainer:
                 values.setdefault(name, []).append(value)
         return {name: statistics.fmean(numbers) for name, numbers in sorted(values.items())}
 
-    def _check_faults(self, groups: Sequence[GroupBatch]) -> None:
-        results = [result for group in groups for result in group.rewards]
-        faults = [result.reason for result in results if result.status is Status.FAULT]
-        self.counters.faults += len(faults)
-        if len(faults) > self.config.max_fault_fraction * len(results):
+    def _check_faults(self, groups: Sequence[GroupBatch]) -> int:
+        """The number of faults, as `collect` sees them: a reward that is not finite is one too."""
+        members = [member for group in groups for member in zip(group.rewards, group.valid.tolist(), strict=True)]
+        faults = [result.reason or "the reward is not finite" for result, valid in members if not valid]
+        if len(faults) > self.config.max_fault_fraction * len(members):
             raise TrainingError(
-                f"{len(faults)} of {len(results)} rewards failed in update {self.updates_done} ({faults[0]}); "
+                f"{len(faults)} of {len(members)} rewards failed in update {self.updates_done} ({faults[0]}); "
                 "mend the reward model, then resume."
             )
+        return len(faults)
 
     # -------------------------------------------------------------------------------------------------------- loss
 
@@ -264,28 +290,29 @@ class Trainer:
         """One optimizer step on the groups' recorded transitions."""
         self.optimizer.zero_grad(set_to_none=True)
         kept = [(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
-        terms = [self._group_terms(group, text, len(kept)) for group, text in kept]
-        flat = [term for group_terms in terms for term in group_terms]
-        metrics = {"kept_groups": float(len(kept))} | _loss_metrics(flat)
-        with _deferred_interrupt():
-            metrics |= self._apply(bool(flat))
-        return metrics
+        recorded = [
+            (RecordedStep(group.rollout, position, text), group)
+            for group, text in kept
+            for position in range(len(group.rollout.step_indices))
+        ]
+        terms: list[LossTerms] = []
+        for batch in replay_batches([step for step, _ in recorded], self.method.sampler):
+            terms += self._backward([recorded[number] for number in batch], len(recorded))
+        metrics = {"kept_groups": float(len(kept))} | _loss_metrics(terms)
+        return metrics | self._apply(bool(terms))
 
-    def _group_terms(self, group: GroupBatch, embeddings: Tensor, num_groups: int) -> list[LossTerms]:
-        """Forward and backward of every SDE step of one group (gradients accumulate)."""
+    def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
+        """Forward and backward of recorded steps of one index (gradients add up); num_steps: of the whole update."""
         sampler, objective = self.method.sampler, self.method.objective
-        rollout, steps = group.rollout, group.rollout.step_indices
-        terms = []
-        for position, index in enumerate(steps):
-            replayed = replay_step(self.policy, rollout, position, embeddings, config=sampler)
-            reference = None
-            if objective.kl_beta > 0:
-                with torch.no_grad(), base_model(self.policy.transformer, self.base_state):
-                    state = rollout.states[position]
-                    reference = group_velocity(self.policy, state, sampler.sigmas[index], embeddings, sampler)
-            rectifications = sampler.rectifications
-            scale = StepScale.of(rectifications[index - sampler.first_index], rectifications)
-            term = group_loss(
+        steps = [step for step, _ in recorded]
+        references: Sequence[Tensor | None] = [None] * len(steps)
+        if objective.kl_beta > 0:
+            with torch.no_grad(), base_model(self.policy.transformer, self.base_state):
+                references = recorded_velocities(self.policy, steps, sampler)
+        rectifications = sampler.rectifications
+        scale = StepScale.of(rectifications[steps[0].step_index - sampler.first_index], rectifications)
+        terms = [
+            group_loss(
                 objective,
                 replayed.log_ratio,
                 replayed.velocity,
@@ -294,8 +321,11 @@ class Trainer:
                 valid=group.valid.to(self.device),
                 scale=scale,
             )
-            (term.loss / (num_groups * len(steps))).backward()
-            terms.append(term)
+            for replayed, reference, (_, group) in zip(
+                replay(self.policy, steps, config=sampler), references, recorded, strict=True
+            )
+        ]
+        (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()
         return terms
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:
@@ -307,15 +337,16 @@ class Trainer:
         if not math.isfinite(norm):
             counters.skipped += 1
             counters.skipped_in_a_row += 1
-            if counters.skipped_in_a_row > config.max_skipped:
+            if counters.skipped_in_a_row >= config.max_skipped:
                 raise TrainingError(
                     f"{counters.skipped_in_a_row} updates in a row had no finite gradient; lower train.lr, or look at "
                     "the reward parts in metrics.jsonl."
                 )
             return {"grad_norm": norm, "skipped": float(counters.skipped)}
         counters.skipped_in_a_row = 0
-        counters.grad_norms = [*counters.grad_norms, norm][-MEDIAN_WINDOW:]
-        limit = config.max_grad_norm_ratio * statistics.median(counters.grad_norms)
+        if norm > 0:  # a median of zeros, from rewards that were all equal, would clip everything away
+            counters.grad_norms = [*counters.grad_norms, norm][-MEDIAN_WINDOW:]
+        limit = config.max_grad_norm_ratio * statistics.median(counters.grad_norms or [norm])
         if norm > limit:
             for parameter in self.parameters.values():
                 if parameter.grad is not None:
@@ -347,7 +378,7 @@ def _loss_metrics(terms: Sequence[LossTerms]) -> dict[str, float]:
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[None]:
-    """Ctrl-C inside takes effect afterwards: a half-done optimizer step would not be the state of any update."""
+    """Ctrl-C inside takes effect afterwards: a half-done update is no state to go on from."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -358,4 +389,4 @@ def _deferred_interrupt() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if caught:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # to whoever handled it before, be it Python, a notebook or nobody

@@ -127,7 +127,7 @@ def test_only_r_gen_counts_in_the_dynamic_phase(kit: Callable, clip: Callable, p
     result = scorer.score(video, path("push_in"), dynamic=True)
     assert list(result.parts) == [R_GEN]
     assert result.value == result.parts[R_GEN]
-    assert list(result.measures) == ["image_gradient"]
+    assert list(result.measures) == ["image_gradient", "quality"]
     assert scorer.oracle.calls == []
 
 

@@ -11,8 +11,11 @@ from worldr1.errors import ConfigError, InputError
 from worldr1.rl.objective import ObjectiveConfig, StepScale, group_loss
 from worldr1.rollout.sampler import (
     GroupRequest,
+    RecordedStep,
     SamplerConfig,
     draw_step_indices,
+    replay,
+    replay_batches,
     replay_step,
     sample_group,
     sample_groups,
@@ -287,3 +290,33 @@ def test_embeddings_must_fit_together(policy):
         sample_groups(policy, [request(), longer], config=CONFIG, policy_version=0)
     with pytest.raises(InputError, match="as many embeddings"):
         sample_ode(policy, torch.zeros(2, 5, 8), torch.zeros(1, *SHAPE), CONFIG)
+
+
+@pytest.mark.parametrize(("share", "batch"), [(True, 64), (False, 4)])
+def test_steps_replayed_in_one_batch_score_like_steps_replayed_alone(policy, share, batch):
+    config = dataclasses.replace(CONFIG, sde_steps=2, batch=batch, share_prefix=share, exact_replay=False)
+    asked = [request(indices, text=text) for text, indices in enumerate([(1, 3), (3, 4), (1, 4), (1, 3)])]
+    rollouts = sample_groups(policy, asked, config=config, policy_version=0)
+    steps = [
+        RecordedStep(rollout, position, one.embeddings)
+        for rollout, one in zip(rollouts, asked, strict=True)
+        for position in (0, 1)
+    ]
+    batches = replay_batches(steps, config)
+    assert sorted(number for numbers in batches for number in numbers) == list(range(len(steps)))
+    assert len(batches) == (3 if share else 8)
+    for numbers in batches:
+        assert len({steps[number].step_index for number in numbers}) == 1
+        together = replay(policy, [steps[number] for number in numbers], config=config)
+        for number, scored in zip(numbers, together, strict=True):
+            step = steps[number]
+            alone = replay_step(policy, step.rollout, step.position, step.embeddings, config=config)
+            torch.testing.assert_close(scored.velocity, alone.velocity, rtol=0, atol=1e-5)
+            torch.testing.assert_close(scored.log_prob, alone.log_prob, rtol=0, atol=1e-5)
+            assert scored.log_ratio.abs().max() < 1e-5
+
+
+def test_exact_replay_forwards_every_step_alone(policy):
+    rollouts = sample_groups(policy, [request(), request(text=1)], config=CONFIG, policy_version=0)
+    steps = [RecordedStep(rollout, 0, request().embeddings) for rollout in rollouts]
+    assert replay_batches(steps, CONFIG) == [[0], [1]]

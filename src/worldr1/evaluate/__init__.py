@@ -1,0 +1,1 @@
+"""What changed: paired evaluations before and after training, their statistics, and the offline report."""

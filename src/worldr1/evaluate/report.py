@@ -1,0 +1,151 @@
+"""report.html: what a run changed, in one file that needs no network and no other file.
+
+Reads the run folder as files (recipe.toml, previews/*/records.json and their videos); what is missing, because a run
+was interrupted or a longer one did not ship, is said in a sentence.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from worldr1.evaluate.charts import Series, line_chart
+from worldr1.evaluate.clips import clip_pairs
+from worldr1.evaluate.comparison import Comparison
+from worldr1.evaluate.labels import in_table_order, label_of
+from worldr1.evaluate.records import Evaluation
+from worldr1.evaluate.statistics import headline
+from worldr1.evaluate.tables import BOOTSTRAP_SEED, comparison_table
+
+REPORT_FILE = "report.html"
+PREVIEWS = "previews"
+BEFORE, AFTER = "before", "after"
+SHIPPED_BEFORE, SHIPPED_AFTER = "shipped_before", "shipped_after"
+"""Sub-folders of previews/ that hold evaluations (`save_evaluation`)."""
+
+CHARTS: Sequence[tuple[str, Mapping[str, str]]] = (
+    ("KL to the base model (nats per dimension)", {"kl": "KL"}),
+    ("Largest |ratio - 1|", {"ratio_deviation": "deviation"}),
+    ("Clipped samples (share)", {"clip_fraction": "clipped"}),
+    ("Gradient norm before clipping", {"grad_norm": "norm"}),
+    ("Masked samples (share)", {"fault_fraction": "faults", "rejected_fraction": "rejected"}),
+    ("Seconds per update", {"seconds": "all", "seconds_rollout": "rollout", "seconds_reward": "reward"}),
+)
+"""Title, and the keys of metrics.jsonl with their names in the legend."""
+WATCHED = ("rotation_error_deg", "translation_error", "travel_depth_units", "image_gradient")
+"""Measured on the training samples and not rewarded by themselves. No PSNR: the log has means over moving and still."""
+
+
+def write_report(run_dir: str | Path, metrics: Sequence[Mapping[str, Any]]) -> Path:
+    """Writes `run_dir`/report.html and returns its path.
+
+    metrics: the rows of metrics.jsonl, in order (`train.runlog.read_metrics`); there may be none. From the folder:
+    recipe.toml, previews/before and previews/after, and the pair of a longer run that ships with worldr1,
+    previews/shipped_before and previews/shipped_after; each may be missing or damaged.
+    """
+    run_dir = Path(run_dir)
+    previews = run_dir / PREVIEWS
+    own = Comparison.load(previews / BEFORE, previews / AFTER)
+    shipped = Comparison.load(previews / SHIPPED_BEFORE, previews / SHIPPED_AFTER)
+    name = escape(run_dir.resolve().name)
+    sections = [
+        f"<h1>worldr1 run {name}</h1>",
+        _summary(own),
+        "<h2>Before and after</h2>",
+        comparison_table(own),
+        _clips(own, run_dir),
+        _curves(metrics),
+    ]
+    if shipped.sides:
+        sections += ["<h2>A longer run, which ships with worldr1</h2>", _summary(shipped), comparison_table(shipped)]
+        sections.append(_clips(shipped, run_dir))
+    sections.append(_recipe(run_dir / "recipe.toml"))
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>worldr1 run {name}</title><style>{_asset('page.css')}</style></head>"
+        f"<body>{''.join(sections)}<script>{_asset('page.js')}</script></body></html>\n"
+    )
+    path = run_dir / REPORT_FILE
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _summary(comparison: Comparison) -> str:
+    """The headline, how the videos were made, and what is missing."""
+    lines = []
+    if comparison.before.evaluation and comparison.after.evaluation:
+        text = headline(comparison.before.records, comparison.after.records, seed=BOOTSTRAP_SEED)
+        lines.append(f'<p class="headline">{escape(text)}</p>')
+    made = [_how_made(side.title, side.evaluation) for side in comparison.sides if side.evaluation]
+    lines.append(f'<p class="small">{" ".join(made)}</p>')
+    lines += [f'<p class="missing">{escape(note)}</p>' for note in comparison.notes]
+    return "".join(lines)
+
+
+def _how_made(title: str, made: Evaluation) -> str:
+    return (
+        f"{title.capitalize()}: {len(made.records)} prompts, guidance {made.guidance:g}, transported noise "
+        f"{made.strength:g}, {made.seconds:.0f} s."
+    )
+
+
+def _clips(comparison: Comparison, run_dir: Path) -> str:
+    cards = clip_pairs(comparison, run_dir=run_dir)
+    if not cards:
+        return '<p class="missing">No videos were kept.</p>' if comparison.sides else ""
+    return f'<h2>The videos</h2><button type="button" class="play">Pause all</button>{cards}'
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Charts over updates: the reward and its parts, the optimisation, and what is watched."""
+    head = "<h2>Training</h2>"
+    if not metrics:
+        return f'{head}<p class="missing">No update was finished, so there are no curves.</p>'
+    names = dict.fromkeys(key for row in metrics for key in row)
+    parts = in_table_order(["reward", *(name for name in names if f"{name}_std" in names)])
+    rewards = [_chart(metrics, label_of(name).text, {name: "mean"}) for name in parts]
+    inside = [_chart(metrics, title, keys) for title, keys in CHARTS]
+    watched = [_chart(metrics, label_of(name).text, {name: "mean"}) for name in WATCHED]
+    num_dynamic = sum(row.get("phase") == "dynamic" for row in metrics)
+    phases = (
+        f' <span class="swatch"></span> marks the {num_dynamic} updates of the dynamic phase, which rewards R_gen '
+        "alone, on prompts whose scenes move."
+        if num_dynamic
+        else ""
+    )
+    return (
+        f'{head}<p class="small">{len(metrics)} updates.{phases} Every update has new prompts, so curves jump; the '
+        "table above is the comparison.</p>"
+        "<h3>Reward and its parts on the training samples; the band is one standard deviation inside a group</h3>"
+        f'<div class="charts">{"".join(rewards)}</div>'
+        f'<h3>Optimisation</h3><div class="charts">{"".join(inside)}</div>'
+        f'<h3>Measured, not rewarded by itself</h3><div class="charts">{"".join(watched)}</div>'
+    )
+
+
+def _chart(metrics: Sequence[Mapping[str, Any]], title: str, keys: Mapping[str, str]) -> str:
+    curves = [
+        Series(
+            name=name,
+            values=[row.get(key) for row in metrics],
+            spread=[row.get(f"{key}_std") for row in metrics] if any(f"{key}_std" in row for row in metrics) else (),
+        )
+        for key, name in keys.items()
+    ]
+    drawn = line_chart(
+        title, [row["update"] for row in metrics], [row.get("phase") == "dynamic" for row in metrics], curves
+    )
+    return drawn or f'<p class="missing small">{escape(title)}: not logged.</p>'
+
+
+def _recipe(path: Path) -> str:
+    if not path.is_file():
+        return '<p class="missing">The run has no recipe.toml.</p>'
+    text = escape(path.read_text(encoding="utf-8"))
+    return f"<details><summary>Recipe</summary><pre>{text}</pre></details>"
+
+
+def _asset(name: str) -> str:
+    return (files("worldr1.evaluate") / name).read_text(encoding="utf-8")
