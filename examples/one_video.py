@@ -27,7 +27,7 @@ PROMPTS = (
 )
 
 recipe = load_experiment("mini")
-policy, reward = build_policy(recipe.model, "cpu"), build_reward(recipe.reward, "cpu")
+policy, reward = build_policy(recipe.model, "cpu"), build_reward(recipe.reward, "cpu", recipe.clip)
 
 # prompt -> camera words -> trajectory -> start noise that already moves as the camera will
 paths = [synthesize(parse_plan(prompt).tokens, recipe.clip.frames) for prompt in PROMPTS]

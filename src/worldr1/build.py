@@ -12,7 +12,6 @@ from worldr1.backends.mini import CLIP_SIZE, load_heads, load_reconstructor, min
 from worldr1.backends.wan import WanPolicy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
-from worldr1.mini.networks.base import MAX_TEXT_LENGTH
 from worldr1.protocols import Renderer
 from worldr1.rewards.composite import CompositeReward, RewardConfig
 from worldr1.rl.objective import ObjectiveConfig
@@ -94,6 +93,8 @@ class ExperimentConfig:
             raise ConfigError(
                 "Only R_gen rewards the dynamic phase: raise reward.weights.gen or set phases.dynamic_updates = 0."
             )
+        if self.train.trainable == "full" and self.model.dtype != "float32":
+            raise ConfigError('train.trainable = "full" needs model.dtype = "float32": bfloat16 rounds updates away.')
 
 
 def load_experiment(recipe: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
@@ -114,13 +115,11 @@ def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -
     """The base model, with the adapter file `lora` on it if given. Raises InputError for an unusable folder or file."""
     transformers.logging.disable_progress_bar()  # our own bars say what takes long
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
-    is_mini = model.folder == MINI
     policy = WanPolicy.from_folder(
-        mini_base() if is_mini else model.folder,
+        mini_base() if model.folder == MINI else model.folder,
         device=device,
         dtype=getattr(torch, model.dtype),
         guidance=model.guidance,
-        max_text_length=MAX_TEXT_LENGTH if is_mini else 512,
     )
     if lora is not None:
         info = load_adapter(lora, policy.transformer)
@@ -136,8 +135,9 @@ def build_renderer(device: str) -> Renderer:
     return GsplatRenderer(device) if device == "cuda" else SplatRenderer()
 
 
-def build_reward(config: RewardConfig, device: str) -> CompositeReward:
-    """The composite reward on the mini models."""
+def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward:
+    """The composite reward on the mini models. Raises ConfigError for clips of another size than theirs."""
+    _check_mini_size(clip)
     critic, quality, perceptual = load_heads(device)
     return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
 
@@ -146,7 +146,12 @@ def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, i
     """Latent shape of the recipe's clips. Raises InputError or ConfigError for sizes that a model cannot take."""
     clip = config.clip
     shape = policy.latent_shape(clip.frames, clip.height, clip.width)
-    if config.model.folder == MINI and (clip.frames, clip.height, clip.width) != CLIP_SIZE:
+    if config.model.folder == MINI:
+        _check_mini_size(clip)
+    return shape
+
+
+def _check_mini_size(clip: ClipConfig) -> None:
+    if (clip.frames, clip.height, clip.width) != CLIP_SIZE:
         frames, height, width = CLIP_SIZE
         raise ConfigError(f"The mini models know clips of {frames} frames of {height} x {width} only; set clip so.")
-    return shape

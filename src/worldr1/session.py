@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device
 from worldr1.config import dump_toml
+from worldr1.errors import TrainingError
 from worldr1.evaluate.evaluation import EvaluationConfig, evaluate, save_evaluation
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import write_report
@@ -25,7 +26,7 @@ from worldr1.train.trainer import Method, PromptSets, Trainer
 from worldr1.types import Prompt
 
 BEFORE, AFTER = "before", "after"
-FINAL = "final"
+FINAL, MODEL = "final", "model"
 DOMINANT_SHARE = 0.8
 KEEP_VIDEOS = 12
 """Videos kept of an evaluation, for the report."""
@@ -82,11 +83,10 @@ class Session:
             self._train()
             with self.trainer.ema.swap(self.trainer.parameters):
                 after = self._evaluation(AFTER)
-                adapter = self._save_adapter()
+                result = self._save_result()
         report = write_report(self.run_dir, read_metrics(self.run_dir))
         yield headline(before.records, after.records)
-        if adapter is not None:
-            yield f"adapter: {adapter}"
+        yield f"trained: {result}"
         yield f"report:  {report}"
 
     # ------------------------------------------------------------------------------------------------------ stages
@@ -132,9 +132,11 @@ class Session:
                     if trainer.updates_done % config.checkpoint_every == 0 or trainer.updates_done == config.updates:
                         save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
                         saved = trainer.updates_done
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TrainingError) as stop:
             if trainer.updates_done > saved:
                 save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+            if isinstance(stop, TrainingError):
+                raise
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
@@ -151,11 +153,15 @@ class Session:
                 "the other parts hardly count (reward.weights)."
             )
 
-    def _save_adapter(self) -> Path | None:
-        if self.config.train.trainable != "lora":
-            return None
-        path = self.run_dir / FINAL / ADAPTER_FILE
-        model = self.config.model
+    def _save_result(self) -> Path:
+        """The adapter, or (all parameters trained) the whole model as a folder for `--model`; EMA weights."""
+        model, final = self.config.model, self.run_dir / FINAL
+        if self.config.train.trainable == "full":
+            policy = self.trainer.policy
+            assert isinstance(policy, WanPolicy), "_trainer builds no other"
+            policy.pipeline().save_pretrained(final / MODEL)
+            return final / MODEL
+        path = final / ADAPTER_FILE
         save_adapter(path, self.trainer.ema.values, self.config.lora, base=model.folder, guidance=model.guidance)
         return path
 
@@ -177,7 +183,7 @@ def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
     check_clip(config, policy)
-    reward: CompositeReward = build_reward(config.reward, device)
+    reward: CompositeReward = build_reward(config.reward, device, config.clip)
     base_state = None
     if config.train.trainable == "full":
         base_state = {name: p.detach().clone() for name, p in policy.transformer.named_parameters()}

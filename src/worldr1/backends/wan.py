@@ -29,6 +29,9 @@ Scheduler = FlowMatchEulerDiscreteScheduler | UniPCMultistepScheduler
 MAX_CHUNK_POSITIONS = 2**15
 """Latent positions (B * frames * h * w) of one VAE call: bounds memory, about 3 GB per fp32 activation of Wan's VAE."""
 
+MAX_TEXT_LENGTH = 512
+"""Tokens of a Wan prompt, unless the tokenizer itself says less (the mini model's: 64)."""
+
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
 """Sub-folders that a model folder must have."""
 
@@ -178,13 +181,13 @@ class WanPolicy:
         *,
         guidance: float = 1.0,
         negative_prompt: str = "",
-        max_text_length: int = 512,
+        max_text_length: int | None = None,
     ) -> None:
         """Takes the parts of a stock pipeline where they are (device, dtype).
 
         guidance: classifier-free guidance scale inside every velocity; 1 means none, and half the cost.
-        max_text_length: tokens to which prompts are padded or cut; must be what the model was trained with
-        (512 for Wan).
+        max_text_length: tokens to which prompts are padded or cut; must be what the model was trained with.
+        None: what the tokenizer says, at most MAX_TEXT_LENGTH (512 for Wan).
         """
         self.transformer = pipeline.transformer.eval().requires_grad_(False)
         self.vae: AutoencoderKLWan = pipeline.vae.eval().requires_grad_(False)
@@ -192,7 +195,7 @@ class WanPolicy:
         self.tokenizer: PreTrainedTokenizerBase = pipeline.tokenizer
         self.scheduler: Scheduler = pipeline.scheduler
         self.guidance = guidance
-        self.max_text_length = max_text_length
+        self.max_text_length = max_text_length or min(MAX_TEXT_LENGTH, pipeline.tokenizer.model_max_length)
         # Asked once: a wrapped or LoRA-carrying transformer no longer answers with the base's dtype and config.
         self._dtype: torch.dtype = pipeline.transformer.dtype
         self._device: torch.device = pipeline.transformer.device
@@ -210,7 +213,7 @@ class WanPolicy:
         vae_dtype: torch.dtype = torch.float32,
         guidance: float = 1.0,
         negative_prompt: str = "",
-        max_text_length: int = 512,
+        max_text_length: int | None = None,
     ) -> "WanPolicy":
         """Loads a `save_pretrained` folder from disk; never downloads and never runs code from the folder.
 

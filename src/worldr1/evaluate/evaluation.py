@@ -161,13 +161,14 @@ def save_evaluation(evaluation: Evaluation, videos: Mapping[int, Float[Tensor, "
     videos: by the index of their record, as `evaluate` returns them.
     """
     folder = Path(folder)
-    evaluation.save(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     for index, video in videos.items():
         name = evaluation.records[index].video
         if name is None:
             raise InputError(f"Record {index} has no video name; save the videos that evaluate returned with it.")
         write_mp4(folder / name, video, upscale=max(1, SHOWN_HEIGHT_PX // video.shape[-2]))
         _poster(video).save((folder / name).with_suffix(".png"))
+    evaluation.save(folder)  # last: a folder with records is complete
     return folder
 
 

@@ -99,7 +99,9 @@ class Evaluation:
         """Writes records.json into `folder` (made if missing) and returns its path."""
         path = Path(folder) / RECORDS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(path)
         return path
 
     @classmethod

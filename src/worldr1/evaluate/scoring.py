@@ -5,12 +5,12 @@ the figures, and a camera that does not travel is named in the notes.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldr1.camera.trajectory import synthesize
@@ -34,8 +34,9 @@ STILL_NOTE = "the camera stays in its place: without parallax the figures say li
 class ScoringConfig:
     """The clip that the reconstructor wants, and how it is drawn again."""
 
-    max_frames: int
-    """A longer video is thinned to these many frames, evenly."""
+    num_frames: int
+    """A longer video is thinned to these many frames, evenly; a shorter one is shown to the reconstructor with frames
+    repeated, evenly too: the mini model, trained at one length, finds half the path in a clip of half as many."""
     height: int
     width: int
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
@@ -96,19 +97,19 @@ class Scored(NamedTuple):
 
 
 def prepare(video: Float[Tensor, "T 3 H W"], config: ScoringConfig) -> Prepared:
-    """Thins a video evenly to `max_frames`, crops it about its centre to the aspect ratio and resizes it.
+    """Thins a longer video evenly to `num_frames`, crops it about its centre to the aspect ratio and resizes it.
 
     Raises InputError for fewer than `MIN_FRAMES` frames.
     """
-    num_frames, _, height, width = video.shape
-    if num_frames < MIN_FRAMES:
-        raise InputError(f"a video of {num_frames} frames is too short to be scored; give at least {MIN_FRAMES}.")
+    given, _, height, width = video.shape
+    if given < MIN_FRAMES:
+        raise InputError(f"a video of {given} frames is too short to be scored; give at least {MIN_FRAMES}.")
     notes = []
-    if num_frames > config.max_frames:
-        video = video[torch.linspace(0, num_frames - 1, config.max_frames).round().long()]
-        notes.append(f"{config.max_frames} of its {num_frames} frames were scored, evenly spaced")
-    elif num_frames < config.max_frames:
-        notes.append(f"it has {num_frames} frames, and the 3D model knows clips of {config.max_frames}")
+    if given > config.num_frames:
+        video = video[_evenly(given, config.num_frames)]
+        notes.append(f"{config.num_frames} of its {given} frames were scored, evenly spaced")
+    elif given < config.num_frames:
+        notes.append(f"its {given} frames were repeated to make the {config.num_frames} that the 3D model knows")
     aspect = config.width / config.height
     crop_height, crop_width = min(height, round(width / aspect)), min(width, round(height * aspect))
     if (crop_height, crop_width) != (height, width):
@@ -144,7 +145,7 @@ class Scorer:
 
         Raises WorldR1Error if the reconstructor fails (a video that cannot be reconstructed is a score instead).
         """
-        found = self._reconstructor(prepared.video[None])[0]
+        found = self._lift(prepared.video)
         if found.status is Status.REJECTED:
             return Scored(self._invalid(prepared, path, found.reason), None)
         _check(found)
@@ -154,6 +155,19 @@ class Scorer:
             reason = f"its geometry explains {redrawn.coverage:.0%} of its pixels, less than {least:.0%}"
             return Scored(self._invalid(prepared, path, reason), redrawn)
         return Scored(self._valid(prepared, path, tokens, found, redrawn), redrawn)
+
+    def _lift(self, video: Float[Tensor, "T 3 H W"]) -> Reconstruction:
+        """The reconstruction of the video's own frames."""
+        shown = _evenly(len(video), max(len(video), self.config.num_frames))
+        found = self._reconstructor(video[shown][None])[0]
+        first = torch.searchsorted(shown, torch.arange(len(video)))
+        return replace(
+            found,
+            world_from_camera=found.world_from_camera[first],
+            depth=found.depth[first],
+            intrinsics_px=found.intrinsics_px[first],
+            confidence=found.confidence[first],
+        )
 
     def _redraw(self, video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> Redrawn:
         config = self.config.reconstruction
@@ -194,6 +208,11 @@ class Scorer:
             reconstructor=self.name,
             notes=prepared.notes + still,
         )
+
+
+def _evenly(available: int, wanted: int) -> Int[Tensor, " wanted"]:
+    """Indices of frames, first to last; some left out or repeated."""
+    return torch.linspace(0, available - 1, wanted).round().long()
 
 
 def _check(reconstruction: Reconstruction) -> None:

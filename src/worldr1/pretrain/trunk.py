@@ -59,11 +59,10 @@ def damage_geometry(
         level = torch.where(near, depth, torch.nan).flatten(1).nanmedian(1).values[:, None, None]
         depth = torch.where(near, torch.lerp(depth, level.nan_to_num(1.0).expand_as(depth), grade), depth)
     elif damage == Damage.STRETCH:
-        log_depth = depth.clamp(max=3.0).log()[:, None]
-        smooth = blur(log_depth.expand(-1, 3, -1, -1), torch.full((frames,), 0.3 + 4.5 * grade, device=device))[:, 0]
-        depth = torch.where(
-            depth < 0.5 * SKY_DEPTH, torch.lerp(log_depth[:, 0], smooth, min(1.0, 3 * grade)).exp(), depth
-        )
+        near = depth.clamp(max=3.0).log()[:, None].expand(-1, 3, -1, -1)
+        smooth = blur(near, torch.full((frames,), 0.3 + 4.5 * grade, device=device))[:, 0]
+        sheet = torch.lerp(depth.log(), smooth, min(1.0, 3 * grade)).exp()
+        depth = torch.where(depth < 0.5 * SKY_DEPTH, sheet, depth)
     elif damage == Damage.GHOSTING:
         poses = reconstruction.world_from_camera.clone()
         poses[1:, :3, 3] += torch.randn(frames - 1, 3, generator=generator).to(device) * 0.06 * grade
@@ -99,26 +98,52 @@ def make_critic_set(
     images, grades, kinds, clips = [], [], [], []
     for chunk in rows.split(batch):
         clean = through_vae(vae, to_float(corpus.video[chunk]))
+        lifted = reconstruct(clean)
         for _ in range(views_per_clip):
-            num = len(chunk)
-            kind = torch.randint(len(Damage), (num,), generator=generator)
-            grade = torch.rand(num, generator=generator) * (kind != Damage.NONE)
-            warps = kind == Damage.WARPED_VIDEO
-            video = clean.clone()
-            on_device = warps.to(clean.device)
-            video[on_device] = warp(clean[on_device], grade[warps] * MAX_WARP_PX + 1e-3, generator)
-            jobs = []
-            for i, lifted in enumerate(reconstruct(video)):
-                spoiled = damage_geometry(lifted, Damage(int(kind[i])), float(grade[i]), generator)
-                side = SIDES[int(torch.randint(2, (1,), generator=generator))]
-                jobs.append(meta_view_job(video[i], spoiled, side=side, config=MetaViewConfig(), lift=LiftConfig()))
-            grey = torch.full((3,), UNSEEN_GREY, device=clean.device)
-            views = render_jobs(renderer, jobs, height=clean.shape[-2], width=clean.shape[-1], background=grey)
-            images += [(view.colors[0].clamp(0, 1) * 255).round().to(torch.uint8) for view in views]
+            kind = torch.randint(len(Damage), (len(chunk),), generator=generator)
+            grade = torch.rand(len(chunk), generator=generator) * (kind != Damage.NONE)
+            video, scenes = _warped(clean, lifted, kind, grade, reconstruct, generator)
+            spoiled = [
+                damage_geometry(scene, Damage(int(k)), float(g), generator)
+                for scene, k, g in zip(scenes, kind, grade, strict=True)
+            ]
+            images.append(_off_path_images(video, spoiled, renderer, generator))
             grades.append(grade)
             kinds.append(kind)
             clips.append(chunk.cpu())
-    return CriticSet(images=torch.stack(images), grade=torch.cat(grades), kind=torch.cat(kinds), clip=torch.cat(clips))
+    return CriticSet(images=torch.cat(images), grade=torch.cat(grades), kind=torch.cat(kinds), clip=torch.cat(clips))
+
+
+def _warped(
+    clean: Float[Tensor, "B T 3 H W"],
+    lifted: list[Reconstruction],
+    kind: Int[Tensor, " B"],
+    grade: Float[Tensor, " B"],
+    reconstruct: Reconstruct,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "B T 3 H W"], list[Reconstruction]]:
+    """The clips, those of kind WARPED_VIDEO warped and lifted anew."""
+    which = (kind == Damage.WARPED_VIDEO).nonzero()[:, 0]
+    video, scenes = clean.clone(), list(lifted)
+    if len(which):
+        here = which.to(clean.device)
+        video[here] = warp(clean[here], grade[which] * MAX_WARP_PX + 1e-3, generator)
+        for row, scene in zip(which.tolist(), reconstruct(video[here]), strict=True):
+            scenes[row] = scene
+    return video, scenes
+
+
+def _off_path_images(
+    video: Float[Tensor, "B T 3 H W"], scenes: list[Reconstruction], renderer: Renderer, generator: torch.Generator
+) -> Int[Tensor, "B 3 H W"]:
+    sides = torch.randint(2, (len(scenes),), generator=generator).tolist()
+    jobs = [
+        meta_view_job(clip, scene, side=SIDES[side], config=MetaViewConfig(), lift=LiftConfig())
+        for clip, scene, side in zip(video, scenes, sides, strict=True)
+    ]
+    grey = torch.full((3,), UNSEEN_GREY, device=video.device)
+    views = render_jobs(renderer, jobs, height=video.shape[-2], width=video.shape[-1], background=grey)
+    return torch.stack([(view.colors[0].clamp(0, 1) * 255).round().to(torch.uint8) for view in views])
 
 
 def digit_targets(grade: Float[Tensor, " B"]) -> Float[Tensor, "B 10"]:
@@ -142,9 +167,14 @@ def misname(prompt: str, generator: torch.Generator) -> tuple[str, float]:
     start, end = chosen.span
     colour = draw(free)
     if len(solids) < 3 and float(torch.rand(1, generator=generator)) < 0.5:
-        extra = f"{prompt[start:end]} and a {draw(SOLID_TEXTURES)} {colour} {draw(SOLIDS)}"
-        return prompt[:start] + extra + prompt[end:], 1 / (len(solids) + 1)
-    return prompt[:start] + f"{chosen.texture} {colour} {draw(SOLIDS)}" + prompt[end:], 1 / len(solids)
+        first = solids[0].span[0] - len("A ")
+        joint = " and" if len(solids) == 1 else ","
+        extra = f"A {draw(SOLID_TEXTURES)} {colour} {draw(SOLIDS)}{joint} a"
+        return prompt[:first] + extra + prompt[first + 1 :], 1 / (len(solids) + 1)
+    solid = draw(SOLIDS)
+    renamed = prompt[:start] + f"{chosen.texture} {colour} {solid}" + prompt[end:]
+    # its motion sentence goes with it: a mover that the list does not name would give the wrong prompt away
+    return renamed.replace(f"The {chosen.colour} {chosen.solid} ", f"The {colour} {solid} "), 1 / len(solids)
 
 
 QUALITY_BLUR_PX = 2.5
@@ -220,7 +250,8 @@ class TrunkTask:
 
     def __call__(self) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss."""
-        with torch.autocast(self.generator.device.type, torch.bfloat16):
+        device = self.generator.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             critic, quality, distance = self._critic(), self._quality(), self._distance()
         log = {"critic": critic.detach(), "quality": quality.detach(), "distance": distance.detach()}
         return critic + 4 * quality + 4 * distance, log

@@ -76,7 +76,7 @@ class TrainConfig:
     max_fault_fraction: float = 0.2
     """More faults than this in one update stop the run."""
     max_skipped: int = 10
-    """Updates in a row without a finite gradient that stop the run."""
+    """Optimizer steps in a row without a finite gradient that stop the run."""
 
     def __post_init__(self) -> None:
         counts = ("updates", "groups_per_update", "decode_batch", "checkpoint_every", "keep_last", "max_skipped")
@@ -205,7 +205,8 @@ class Trainer:
         """One update; returns its line of `metrics.jsonl`. Raises TrainingError when the run must stop.
 
         record: is given that line while an interrupt (Ctrl-C) still waits. Sampling and scoring change nothing and may
-        be interrupted; from the first gradient to the recorded line the update is done as a whole.
+        be interrupted; from the first gradient to the recorded line the update is done as a whole. So after an
+        interrupt or a TrainingError `state` is that of a finished update.
         """
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
@@ -227,6 +228,11 @@ class Trainer:
             seconds = time.monotonic() - start
             metrics |= {"seconds": seconds, "seconds_rollout": rollout_s, "seconds_reward": reward_s}
             record(metrics)
+        if self.counters.skipped_in_a_row >= self.config.max_skipped:
+            raise TrainingError(
+                f"{self.counters.skipped_in_a_row} optimizer steps in a row had no finite gradient; lower train.lr, or "
+                "look at the reward parts in metrics.jsonl."
+            )
         return metrics
 
     def _roll_out(self, number: int, phase: Phase) -> tuple[list[Rollout], list[Tensor]]:
@@ -337,11 +343,6 @@ class Trainer:
         if not math.isfinite(norm):
             counters.skipped += 1
             counters.skipped_in_a_row += 1
-            if counters.skipped_in_a_row >= config.max_skipped:
-                raise TrainingError(
-                    f"{counters.skipped_in_a_row} updates in a row had no finite gradient; lower train.lr, or look at "
-                    "the reward parts in metrics.jsonl."
-                )
             return {"grad_norm": norm, "skipped": float(counters.skipped)}
         counters.skipped_in_a_row = 0
         if norm > 0:  # a median of zeros, from rewards that were all equal, would clip everything away

@@ -153,6 +153,9 @@ def test_bad_input_is_refused():
         surrogate_loss(ObjectiveConfig(kl_beta=0.0), [1.0], [1.0], [False])
     with pytest.raises(InputError, match="reference"):
         surrogate_loss(ObjectiveConfig(kl_beta=0.1), [1.0], [1.0])
-    for keys in ({"kl_beta": -1.0}, {"updates_per_rollout": 0}, {"clip": 0.0}):
-        with pytest.raises(ConfigError):
-            ObjectiveConfig(**keys)
+    with pytest.raises(ConfigError):
+        ObjectiveConfig(kl_beta=-1.0)
+    with pytest.raises(ConfigError):
+        ObjectiveConfig(updates_per_rollout=0)
+    with pytest.raises(ConfigError):
+        ObjectiveConfig(clip=0.0)

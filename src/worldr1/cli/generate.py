@@ -1,0 +1,126 @@
+"""`worldr1 generate`: make videos from a prompt; its camera words also shape the noise that they start from."""
+
+import argparse
+import json
+import math
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
+
+from worldr1.camera.motion import parse_plan
+from worldr1.camera.trajectory import synthesize
+from worldr1.errors import InputError
+from worldr1.rollout.sampler import SamplerConfig, sample_ode
+from worldr1.rollout.start_noise import PlanCache, start_noise
+from worldr1.seeding import derive_seed
+from worldr1.video_io import FRAMES_PER_SECOND, write_mp4
+
+if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
+    from worldr1.build import ExperimentConfig
+
+BATCH = 8
+"""Videos sampled together."""
+WAN_FPS, WAN_GUIDANCE = 16, 5.0
+WAN_CLIP = {"frames": 81, "height": 480, "width": 832}
+"""What Wan 2.1 was made for at 480p (its model card): the defaults for every folder."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `generate`."""
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="for example 'Camera push in. A red ball.'")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.mp4", help="with --num: FILE-000.mp4, ...")
+    parser.add_argument("--model", default="mini", metavar="DIR", help="folder of a Wan pipeline (default: mini)")
+    parser.add_argument("--lora", type=Path, metavar="FILE", help="adapter.safetensors of a run")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    parser.add_argument("--num", type=int, default=1, metavar="N", help="videos, each from its own noise (default: 1)")
+    for name in WAN_CLIP:
+        parser.add_argument(f"--{name}", type=int, metavar="N", help="(default: the model's)")
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps (default: 20)")
+    parser.add_argument("--guidance", type=float, metavar="X", help="1 is none (default: the adapter's or the model's)")
+    parser.add_argument("--strength", type=float, metavar="A", help="0 to 1: noise that follows the camera (mini: 0.5)")
+    parser.add_argument("--upscale", type=int, metavar="N", help="pixels become squares of N (default: 4 in mini)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the videos and print where they are; 0. Raises InputError for bad words, sizes, models or files."""
+    tokens = parse_plan(args.prompt).tokens
+    for name, least in (("num", 1), ("steps", 2), ("upscale", 1)):
+        if (number := getattr(args, name)) is not None and number < least:
+            raise InputError(f"--{name} must be at least {least}, got {number}")
+    files = _files(args.out, args.num)
+    seeds = [derive_seed(args.seed, "generate", index) for index in range(args.num)]
+    config = _settings(args)
+    _film(args, config, files, seeds)
+    if args.json:
+        videos = [{"path": str(file), "seed": seed} for file, seed in zip(files, seeds, strict=True)]
+        facts = {"tokens": tokens, "strength": config.noise.strength, "guidance": config.model.guidance}
+        print(json.dumps({"videos": videos, "prompt": args.prompt, "model": args.model, **facts}))
+    else:
+        moves = ", then ".join(tokens) or "no camera words, so the camera is free"
+        print(f"camera: {moves}; noise strength {config.noise.strength}, guidance {config.model.guidance}")
+        print(*files, sep="\n")
+    return 0
+
+
+def _files(out: Path, num: int) -> list[Path]:
+    if out.suffix.lower() != ".mp4":
+        raise InputError(f"--out writes an mp4: give a file name that ends in .mp4, not {out.name!r}")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist: create it or choose another --out")
+    files = [out] if num == 1 else [out.with_name(f"{out.stem}-{index:03d}{out.suffix}") for index in range(num)]
+    for file in files:
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise InputError(f"{file} cannot be written: choose another --out")
+    return files
+
+
+def _settings(args: argparse.Namespace) -> "ExperimentConfig":
+    """The mini recipe, or what Wan wants, with what the adapter and the arguments say."""
+    from worldr1.build import ClipConfig, ExperimentConfig, ModelConfig, load_experiment
+    from worldr1.train.lora import read_adapter
+
+    wan = ExperimentConfig(clip=ClipConfig(**WAN_CLIP), model=ModelConfig(dtype="bfloat16", guidance=WAN_GUIDANCE))
+    config = load_experiment("mini") if args.model == "mini" else wan
+    guidance = config.model.guidance
+    if args.lora is not None:
+        adapter = read_adapter(args.lora)[0]
+        guidance = adapter.guidance
+        if adapter.base != args.model:
+            print(f"note: {args.lora} was trained on {adapter.base}, not on {args.model}", file=sys.stderr)
+    size = {name: n for name in WAN_CLIP if (n := getattr(args, name)) is not None}
+    return replace(
+        config,
+        model=replace(config.model, folder=args.model, guidance=guidance if args.guidance is None else args.guidance),
+        clip=replace(config.clip, **size),
+        noise=config.noise if args.strength is None else replace(config.noise, strength=args.strength),
+        # sampled without noise: the SDE steps are only placed where any number of steps has room for them
+        sampler=SamplerConfig(num_steps=args.steps, first_index=0, last_index=0, batch=BATCH),
+    )
+
+
+def _film(args: argparse.Namespace, config: "ExperimentConfig", files: list[Path], seeds: list[int]) -> None:
+    """Samples, decodes and writes one video per file and seed."""
+    from worldr1.build import build_policy, check_clip, choose_device
+
+    policy = build_policy(config.model, choose_device(), lora=args.lora)
+    shape = check_clip(config, policy)
+    sampler = replace(config.sampler, shift=policy.shift)
+    tokens = parse_plan(args.prompt).tokens
+    path = synthesize(tokens, config.clip.frames) if tokens else None
+    fps = FRAMES_PER_SECOND if args.model == "mini" else WAN_FPS
+    upscale = args.upscale or (4 if args.model == "mini" else 1)
+    embeddings, plans, console = policy.encode([args.prompt]), PlanCache(), Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("sampling", total=math.ceil(len(files) / BATCH) * args.steps)
+        policy.transformer.register_forward_hook(lambda *_: progress.advance(task))
+        for batch in (slice(first, first + BATCH) for first in range(0, len(files), BATCH)):
+            start = start_noise(path, shape, seeds[batch], config.noise, plans).to(embeddings.device)
+            latents = sample_ode(policy, embeddings.expand(len(start), -1, -1), start, sampler)
+            for file, video in zip(files[batch], policy.decode(latents), strict=True):
+                write_mp4(file, video, fps=fps, upscale=upscale)

@@ -1,0 +1,217 @@
+"""`worldr1 generate` and `worldr1 score` as a user runs them, with the mini models."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from worldr1.backends.mini import CLIP_SIZE, mini_base
+from worldr1.backends.wan import WanPolicy
+from worldr1.cli import main
+from worldr1.pretrain.corpus import build_corpus
+from worldr1.seeding import make_generator
+from worldr1.train.lora import LoraConfig, add_lora, lora_state, save_adapter
+from worldr1.video_io import read_mp4, write_mp4
+
+Lines = pytest.CaptureFixture[str]
+
+PROMPT = "Camera push in, then pan left. A plain red ball on a blue tiled floor in a green brick room."
+FEW = ["--prompt", PROMPT, "--steps", "2"]
+FIELDS = [
+    "path",
+    "valid",
+    "reason",
+    "psnr_holdout",
+    "ssim_holdout",
+    "perceptual_holdout",
+    "coverage",
+    "mvcs",
+    "mvcs_scale_free",
+    "epipolar_px",
+    "camera_travel",
+    "camera_rotation_deg",
+    "residual_motion",
+    "translation_error",
+    "rotation_error_deg",
+    "world_from_camera",
+    "reconstructor",
+    "notes",
+]
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Two videos by a process of their own."""
+    folder = tmp_path_factory.mktemp("generated")
+    command = [sys.executable, "-m", "worldr1", "generate", *FEW, "--num", "2", "--seed", "7"]
+    done = subprocess.run([*command, "--out", str(folder / "a.mp4")], capture_output=True, text=True, check=False)
+    return folder, done
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a rendered clip, a still and a blank one; and the rendered one's prompt."""
+    folder = tmp_path_factory.mktemp("clips")
+    corpus = build_corpus(1, seed=9, device="cpu", imperfect=False)
+    video = corpus.video[0].float() / 255
+    write_mp4(folder / "clip.mp4", video, upscale=4)
+    write_mp4(folder / "still.mp4", video[:1].expand_as(video), upscale=4)
+    write_mp4(folder / "blank.mp4", torch.full_like(video, 0.5))
+    return folder, corpus.prompts[0]
+
+
+def adapter(path: Path, *, base: str, guidance: float, shrink: int = 0) -> Path:
+    """An adapter of the mini model, or of one whose first matrix is `shrink` smaller."""
+    transformer = WanPolicy.from_folder(mini_base()).transformer
+    config = LoraConfig(rank=2, alpha=2)
+    add_lora(transformer, config, generator=make_generator(0, "test"))
+    state: dict[str, Tensor] = lora_state(transformer)
+    name = min(state)
+    state[name] = state[name][:, shrink:].contiguous()
+    save_adapter(path, state, config, base=base, guidance=guidance)
+    return path
+
+
+# ----------------------------------------------------------------------------------------------------------- generate
+
+
+def test_generate_writes_what_it_says(generated: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = generated
+    assert done.returncode == 0, done.stderr
+    files = [folder / "a-000.mp4", folder / "a-001.mp4"]
+    assert done.stdout.splitlines() == [
+        "camera: push_in, then pan_left; noise strength 0.5, guidance 1.0",
+        *(str(file) for file in files),
+    ]
+    first, second = (read_mp4(file) for file in files)
+    assert first.shape == second.shape == (CLIP_SIZE[0], 3, 4 * CLIP_SIZE[1], 4 * CLIP_SIZE[2])
+    assert float((first - second).abs().mean()) > 0.02
+
+
+def test_a_video_does_not_depend_on_how_many_are_made(
+    generated: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: Lines
+) -> None:
+    out = tmp_path / "alone.mp4"
+    assert main(["generate", *FEW, "--seed", "7", "--out", str(out), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["tokens"] == ["push_in", "pan_left"]
+    assert record["videos"][0]["path"] == str(out)
+    assert float((read_mp4(out) - read_mp4(generated[0] / "a-000.mp4")).abs().mean()) < 0.002
+
+
+def test_generate_from_a_model_folder(tiny_wan_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny.mp4"
+    size = ["--frames", "5", "--height", "32", "--width", "48", "--strength", "0"]
+    assert main(["generate", *FEW, "--model", str(tiny_wan_folder), *size, "--out", str(out)]) == 0
+    assert read_mp4(out).shape == (5, 3, 32, 48)
+
+
+def test_an_adapter_brings_its_guidance(tmp_path: Path, capsys: Lines) -> None:
+    file = adapter(tmp_path / "adapter.safetensors", base="elsewhere", guidance=2.0)
+    command = ["generate", *FEW, "--lora", str(file), "--out", str(tmp_path / "a.mp4"), "--json"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["guidance"] == 2.0
+    assert "was trained on elsewhere, not on mini" in printed.err
+    assert main([*command, "--guidance", "1"]) == 2
+    assert "guidance 2.0" in capsys.readouterr().err
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path, capsys: Lines) -> None:
+    file = adapter(tmp_path / "adapter.safetensors", base="mini", guidance=1.0, shrink=1)
+    assert main(["generate", *FEW, "--lora", str(file), "--out", str(tmp_path / "a.mp4")]) == 2
+    assert "another base" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prompt", "Camera zoom in. A ball."], "zoom in"),
+        (["--height", "60"], "64 x 96"),
+        (["--frames", "16"], "17 frames"),
+        (["--model", "no/such/folder"], "no model folder no/such/folder"),
+        (["--lora", "missing.safetensors"], "no adapter file missing.safetensors"),
+        (["--strength", "1.5"], "between 0 and 1"),
+        (["--out", "a.gif"], ".mp4"),
+        (["--out", "no/such/folder/a.mp4"], "no/such/folder does not exist"),
+        (["--out", "folder.mp4"], "cannot be written"),
+        (["--num", "0"], "--num must be at least 1"),
+        (["--steps", "1"], "--steps must be at least 2"),
+        (["--upscale", "0"], "--upscale must be at least 1"),
+    ],
+)
+def test_generate_refuses_in_one_sentence(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.mp4").mkdir()
+    assert main(["generate", *FEW, "--out", "a.mp4", *arguments]) == 2  # of an option given twice the last one counts
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert os.listdir(tmp_path) == ["folder.mp4"]
+
+
+# -------------------------------------------------------------------------------------------------------------- score
+
+
+def test_score_prints_one_json_object(clips: tuple[Path, str], tmp_path: Path, capsys: Lines) -> None:
+    folder, prompt = clips
+    files = [str(folder / name) for name in ("clip.mp4", "still.mp4", "blank.mp4")]
+    assert main(["score", *files, "--prompt", prompt, "--out", str(tmp_path / "out"), "--json"]) == 0
+    printed = capsys.readouterr()
+    record = json.loads(printed.out)
+    assert "Apache-2.0" in printed.err
+    assert "mini world only" in printed.err
+    assert list(record) == ["videos"]
+    clip, still, blank = record["videos"]
+    assert all(list(row) == FIELDS for row in record["videos"])
+    assert [row["path"] for row in record["videos"]] == files
+    assert [row["valid"] for row in record["videos"]] == [True, True, False]
+    assert clip["translation_error"] < 0.1
+    assert clip["rotation_error_deg"] < 0.5
+    assert clip["camera_travel"] > 0.1
+    assert still["camera_travel"] < 0.02
+    assert still["translation_error"] > 0.3
+    assert blank["psnr_holdout"] is None
+    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == record
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.mp4")) == ["000-clip-redrawn.mp4", "001-still-redrawn.mp4"]
+
+
+def test_score_prints_a_table(clips: tuple[Path, str], capsys: Lines) -> None:
+    folder, _ = clips
+    assert main(["score", str(folder / "still.mp4"), str(folder / "blank.mp4"), "--prompt", "A red ball."]) == 0
+    printed = capsys.readouterr()
+    assert "no camera words" in printed.err
+    assert "PSNR" in printed.out
+    assert "path\n" not in printed.out
+    assert f"{folder / 'blank.mp4'}; not valid: the video has no texture" in printed.out
+    assert max(map(len, printed.out.splitlines()[:4])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.mp4"], "missing.mp4"),
+        (["text.mp4"], "cannot be read as a video"),
+        (["short.mp4"], "short.mp4: a video of 3 frames"),
+        (["short.mp4", "--reconstructor", "colmap"], "known are: mini"),
+        (["short.mp4", "--prompt", "Camera zoom in."], "zoom in"),
+        (["short.mp4", "--out", "text.mp4"], "cannot be used as a folder"),
+    ],
+)
+def test_score_refuses_in_one_sentence(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.mp4").write_text("no video")
+    write_mp4("short.mp4", torch.rand(3, 3, 64, 96))
+    assert main(["score", *arguments]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
