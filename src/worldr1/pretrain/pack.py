@@ -49,7 +49,40 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
         "metrics": metrics,
     }
     (weights / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    (weights / "README.md").write_text(_model_card(index["sha256"], sizes, metrics))
     return {"megabytes": round(sum(sizes.values()), 2)}
+
+
+WHAT = {
+    "vae": "AutoencoderKLWan: x8 in space, x4 in time, 48 channels",
+    "base": "WanTransformer3DModel and UMT5EncoderModel: text to latents",
+    "reconstructor": "3D model (Depth Anything 3's role): video to depth, cameras, confidence",
+    "trunk": "critic, quality score and perceptual distance (the roles of Qwen3-VL, HPSv3 and LPIPS)",
+}
+
+
+def _model_card(hashes: dict[str, str], sizes: dict[str, float], metrics: dict[str, dict[str, float]]) -> str:
+    """What the files are, what they were trained on, how good they are on held-out clips."""
+    lines = [
+        "# The mini world's models",
+        "",
+        "Trained by `worldr1 mini build` on rendered scenes of `worldr1.mini` (docs/conventions.md section 5); nothing",
+        "else was seen. bfloat16 safetensors, Apache-2.0. They know clips of 17 frames of 64 x 96 pixels of it;",
+        "on anything else their numbers mean little. Metrics are on held-out rendered clips of another seed.",
+        "",
+        "| part | what | metric | value |",
+        "|---|---|---|---|",
+    ]
+    for part, what in WHAT.items():
+        found = metrics.get(part)
+        if not found:
+            lines.append(f"| {part} | {what} | **not trained** | random weights: its scores mean nothing |")
+        for name, value in (found or {}).items():
+            lines.append(f"| {part} | {what} | {name} | {value:.4g} |")
+            part, what = "", ""
+    lines += ["", "| file | MB | sha256 |", "|---|---|---|"]
+    lines += [f"| {name} | {sizes[name]:.2f} | `{digest}` |" for name, digest in hashes.items()]
+    return "\n".join(lines) + "\n"
 
 
 def unpack(weights: Path, parts: Path) -> None:

@@ -197,11 +197,7 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------ update
 
-    def update(
-        self,
-        record: Callable[[Metrics], None] = lambda metrics: None,
-        on_stage: Callable[[str], None] = lambda stage: None,
-    ) -> Metrics:
+    def update(self, record: Callable[[Metrics], None] = lambda metrics: None) -> Metrics:
         """One update; returns its line of `metrics.jsonl`. Raises TrainingError when the run must stop.
 
         record: is given that line while an interrupt (Ctrl-C) still waits. Sampling and scoring change nothing and may
@@ -210,16 +206,13 @@ class Trainer:
         """
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
-        on_stage("rollout")
         rollouts, embeddings = self._roll_out(number, phase)
         rollout_s = time.monotonic() - start
-        on_stage("reward")
         groups = self._score(rollouts, phase)
         reward_s = time.monotonic() - start - rollout_s
         metrics: Metrics = {"update": number, "phase": phase.value, **reward_metrics(groups)}
         metrics |= self._mean_measures(groups)
         num_faults = self._check_faults(groups)
-        on_stage("update")
         with _deferred_interrupt():
             for _ in range(self.method.objective.updates_per_rollout):
                 metrics |= self._step(groups, embeddings)
