@@ -27,8 +27,9 @@ from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeR
 from worldr1.scene.splat import SplatRenderer
 from worldr1.types import Prompt, Reconstruction, intrinsics_px
 
-TRAINED = "trunk" in mini_index()["metrics"]
-pytestmark = pytest.mark.xfail(condition=not TRAINED, reason="the packaged trunk is not trained yet", strict=False)
+SEES_WHAT_IS_MISSING = mini_index()["metrics"]["trunk"]["quality_prefers_true_prompt"] > 0.8
+"""False for the packaged trunk of 2026-11-22, trained on 240 clips on a CPU (docs/results.md): a coin toss, 0.47."""
+BLIND = pytest.mark.xfail(condition=not SEES_WHAT_IS_MISSING, reason="the trunk ignores the prompt", strict=True)
 
 REQUESTED = ("move_left", "orbit_right", "pull_left")
 DISOBEDIENT = ("move_right", "push_in", "push_in")
@@ -113,7 +114,7 @@ def test_swimming_textures_lower_s_recon(clean_parts: dict[str, float]) -> None:
     assert swims[S_RECON] < clean_parts[S_RECON] - 0.03, measured
 
 
-@pytest.mark.parametrize("damage", ["blur", "missing"])
+@pytest.mark.parametrize("damage", ["blur", pytest.param("missing", marks=BLIND)])
 def test_blur_and_a_missing_object_lower_r_gen(clean: Clips, clean_parts: dict[str, float], damage: str) -> None:
     if damage == "blur":
         video = blur(clean.video[:, :4], torch.full((NUM,), 2.0))
