@@ -80,7 +80,7 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
     assert [path.name for path in list_checkpoints(run)] == ["000001", "000002", "000003"]
     lines = out.splitlines()
     assert lines[0].startswith("Reward: ")
-    assert lines[1:] == [f"adapter: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
+    assert lines[1:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
     assert (run / "report.html").stat().st_size > 10_000
 
 
