@@ -79,6 +79,11 @@ def synthesize(tokens: Sequence[str], num_frames: int) -> Trajectory:
     return Trajectory(world_from_camera=poses)
 
 
+def requested_path(tokens: Sequence[str], num_frames: int) -> Trajectory | None:
+    """What a prompt's moves ask of the camera: their path, or None (a free camera) if there are none."""
+    return synthesize(tokens, num_frames) if tokens else None
+
+
 def latent_poses(trajectory: Trajectory, stride: int = 4) -> Float[Tensor, "L 4 4"]:
     """Poses of the frames that the latent frames stand for: 0, stride, 2 stride, ...
 

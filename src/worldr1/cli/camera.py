@@ -7,7 +7,7 @@ from pathlib import Path
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.plot import plot_path
-from worldr1.camera.trajectory import synthesize
+from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.types import CameraPlan, Trajectory
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     plan = parse_plan(args.prompt)
     if args.frames < 1:
         raise InputError(f"--frames must be at least 1, got {args.frames}")
-    trajectory = synthesize(plan.tokens, args.frames) if plan.tokens else None
+    trajectory = requested_path(plan.tokens, args.frames)
     if args.plot is not None:
         _save_plot(args.plot, plan, trajectory)
     if args.json:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import synthesize
+from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.rollout.sampler import SamplerConfig, sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
@@ -111,8 +111,7 @@ def _film(args: argparse.Namespace, config: "ExperimentConfig", files: list[Path
     policy = build_policy(config.model, choose_device(), lora=args.lora)
     shape = check_clip(config, policy)
     sampler = replace(config.sampler, shift=policy.shift)
-    tokens = parse_plan(args.prompt).tokens
-    path = synthesize(tokens, config.clip.frames) if tokens else None
+    path = requested_path(parse_plan(args.prompt).tokens, config.clip.frames)
     fps = FRAMES_PER_SECOND if args.model == "mini" else WAN_FPS
     upscale = args.upscale or (4 if args.model == "mini" else 1)
     embeddings, plans, console = policy.encode([args.prompt]), PlanCache(), Console(stderr=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import synthesize
+from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.is_dir():
         raise InputError(f"--out {args.out} is a folder: give a file name")
     tokens = parse_plan(args.prompt).tokens
-    trajectory = synthesize(tokens, args.frames) if tokens else None
+    trajectory = requested_path(tokens, args.frames)
     noise = start_noise(trajectory, shape, [args.seed], NoiseConfig(strength=args.strength), PlanCache())[0]
     origin = {"prompt": args.prompt, "tokens": " ".join(tokens)}
     for name in ("strength", "seed", "width", "height", "frames", "spatial_stride"):

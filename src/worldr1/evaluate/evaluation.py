@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import synthesize
+from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.records import Evaluation, MotionGroup, VideoRecord, motion_group
 from worldr1.protocols import Reconstructor, VideoPolicy
@@ -180,7 +180,7 @@ def _plan(prompts: Sequence[Prompt], config: EvaluationConfig) -> list[_Task]:
     tasks = []
     for prompt in prompts:
         tokens = parse_plan(prompt.text).tokens
-        path = synthesize(tokens, config.clip[0]) if tokens else None
+        path = requested_path(tokens, config.clip[0])
         seed = derive_seed(config.seed, "evaluation", prompt.id, int(prompt.dynamic))
         tasks.append(_Task(prompt, tokens, path, seed))
     return tasks

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from worldr1.diffusion.schedule import sigma_grid
 from worldr1.mini.networks.base import MAX_TEXT_LENGTH, SHIFT
+from worldr1.mini.networks.trunk import prompt_ids
 from worldr1.noise.canvas import plan_canvas, sample_canvas_batch
 from worldr1.pretrain.corpus import plan_paths
 from worldr1.types import FOCAL_PER_WIDTH
@@ -51,10 +52,8 @@ def tokenize(
     tokenizer: Any, prompts: Sequence[str], device: str | torch.device
 ) -> tuple[Int[Tensor, "N S"], Int[Tensor, "N S"]]:
     """Ids and mask, padded to MAX_TEXT_LENGTH as the pipeline pads them."""
-    batch = tokenizer(
-        list(prompts), padding="max_length", max_length=MAX_TEXT_LENGTH, truncation=True, return_tensors="pt"
-    )
-    return batch["input_ids"].to(device), batch["attention_mask"].to(device)
+    ids = prompt_ids(tokenizer, prompts, MAX_TEXT_LENGTH).to(device)
+    return ids, (ids != tokenizer.pad_token_id).long()
 
 
 class BaseModel(nn.Module):

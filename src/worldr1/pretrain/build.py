@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from worldr1.backends.gsplat import GsplatRenderer
-from worldr1.backends.mini import mini_weights
+from worldr1.backends.mini import load_reconstructor, mini_weights
 from worldr1.backends.wan import decode_latents
 from worldr1.camera.motion import scene_text
 from worldr1.errors import InputError
@@ -30,7 +30,7 @@ from worldr1.mini.networks.base import (
     new_vae,
     train_tokenizer,
 )
-from worldr1.mini.networks.reconstructor import MiniReconstructor, Reconstruct, ReconstructorConfig
+from worldr1.mini.networks.reconstructor import MiniReconstructor, ReconstructorConfig
 from worldr1.mini.networks.trunk import Trunk, TrunkConfig, prompt_ids
 from worldr1.mini.scenes import FLOORS
 from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, sample, tokenize
@@ -255,9 +255,7 @@ def _base_metrics(model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, confi
     (config.out / "base_prompts.txt").write_text("\n".join(prompts[:16]))
     if not (config.state / "reconstructor.safetensors").exists():
         return {}
-    network = MiniReconstructor(ReconstructorConfig())
-    network.load_state_dict(_weights(config, "reconstructor"))
-    network.to(config.device).eval()
+    network = load_reconstructor(config.device, weights=config.state).network
     fake = (video.clamp(0, 1) * 255).round().to(torch.uint8)
     generated = replace(held_out.rows(slice(0, 128)), video=fake)
     return {f"{k}_generated": float(v.nanmean()) for k, v in pose_errors(network, generated, None).items()}
@@ -266,9 +264,7 @@ def _base_metrics(model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, confi
 def _trunk(config: BuildConfig) -> dict[str, float]:
     corpus, held_out, vae = _load(config, "train"), _load(config, "held_out"), load_vae(config)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(config.state / "tokenizer")
-    network = MiniReconstructor(ReconstructorConfig())
-    network.load_state_dict(_weights(config, "reconstructor"))
-    reconstruct = Reconstruct(network.to(config.device), autocast=config.device == "cuda")
+    reconstruct = load_reconstructor(config.device, weights=config.state)
     renderer = GsplatRenderer() if config.device == "cuda" else SplatRenderer()
     cpu = torch.Generator("cpu").manual_seed(config.seed + 4)
     clean = (corpus.imperfection == Imperfection.NONE).nonzero()[:, 0][: config.critic_clips]

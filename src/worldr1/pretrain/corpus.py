@@ -10,13 +10,14 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldr1.backends.mini import CLIP_SIZE
 from worldr1.camera.trajectory import synthesize
 from worldr1.mini.promptset import PLANS, canonical_prompts, sample_plans
 from worldr1.mini.render import render
 from worldr1.mini.scenes import NUM_SOLIDS, Defects, sample_scenes
 from worldr1.seeding import make_generator
 
-NUM_FRAMES, HEIGHT, WIDTH = 17, 64, 96
+NUM_FRAMES, HEIGHT, WIDTH = CLIP_SIZE
 DYNAMIC_SHARE = 0.15
 NO_CAMERA_SHARE = 0.08
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import synthesize
+from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
 from worldr1.protocols import VideoPolicy
 from worldr1.rewards.composite import CompositeReward
@@ -41,7 +41,7 @@ from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
 from worldr1.train.lora import base_model, load_parameters
-from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
+from worldr1.types import Prompt, RewardResult, Rollout
 
 Metrics = dict[str, float | int | str]
 """One line of `metrics.jsonl`."""
@@ -130,12 +130,6 @@ class _Counters:
 
 MEDIAN_WINDOW = 50
 """Gradient norms whose median sets the clipping."""
-
-
-def requested_trajectory(prompt: Prompt, num_frames: int) -> Trajectory | None:
-    """The path that a prompt's camera words ask for; None without camera words. Raises PromptError."""
-    tokens = parse_plan(prompt.text).tokens
-    return synthesize(tokens, num_frames) if tokens else None
 
 
 class Trainer:
@@ -236,7 +230,7 @@ class Trainer:
         requests = []
         for slot, prompt in enumerate(prompts):
             ids = (number, slot, prompt.id)
-            path = requested_trajectory(prompt, self.clip[0])
+            path = requested_path(parse_plan(prompt.text).tokens, self.clip[0])
             num_starts = 1 if sampler.share_prefix else config.group_size
             seeds = [derive_seed(config.seed, "start-noise", *ids, member) for member in range(num_starts)]
             start = start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from worldr1.backends.wan import WanPolicy
+from worldr1.camera.motion import parse_plan
+from worldr1.camera.trajectory import requested_path
 from worldr1.diffusion import kernels
 from worldr1.errors import ConfigError, InputError, TrainingError
 from worldr1.rl.objective import ObjectiveConfig
@@ -22,7 +24,7 @@ from worldr1.seeding import make_generator
 from worldr1.train import trainer as trainer_module
 from worldr1.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from worldr1.train.lora import LoraConfig, prepare_trainable
-from worldr1.train.trainer import Method, Metrics, PromptSets, TrainConfig, Trainer, requested_trajectory
+from worldr1.train.trainer import Method, Metrics, PromptSets, TrainConfig, Trainer
 from worldr1.types import Prompt, RewardResult, Status, Trajectory
 
 CLIP = (5, 16, 16)
@@ -134,7 +136,7 @@ def _spy(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, Any]]:
 def _mean_reward(trainer: Trainer) -> float:
     """Of noise-free samples of the main prompts, four start noises each."""
     prompts = list(PROMPTS.main) * 4
-    paths = [requested_trajectory(prompt, CLIP[0]) for prompt in prompts]
+    paths = [requested_path(parse_plan(prompt.text).tokens, CLIP[0]) for prompt in prompts]
     plans = PlanCache()
     start = [start_noise(p, trainer.latent_shape, [i], METHOD.noise, plans) for i, p in enumerate(paths)]
     embeddings = trainer.policy.encode([prompt.text for prompt in prompts])
