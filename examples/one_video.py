@@ -12,8 +12,8 @@ from PIL import Image
 from worldr1.build import build_policy, build_renderer, build_reward, load_experiment
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
-from worldr1.rewards.meta_view import UNSEEN_GREY, meta_view_job, meta_view_side
-from worldr1.rewards.reconstruction import redraw_job
+from worldr1.rewards.meta_view import UNSEEN_GREY, meta_view_jobs, meta_view_side
+from worldr1.rewards.reconstruction import redraw_jobs
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rollout.sampler import sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
@@ -46,11 +46,11 @@ rows = []
 grey = torch.full((3,), UNSEEN_GREY)
 settings = recipe.reward
 for video, path, lifted in zip(videos, paths, reward.reconstructor(videos), strict=True):
-    redraw = redraw_job(video, lifted, config=settings.reconstruction)
+    redraw = redraw_jobs([video], [lifted], config=settings.reconstruction)
     side = meta_view_side(path, settings.meta_view)
-    off_path = meta_view_job(video, lifted, side=side, config=settings.meta_view, lift=settings.reconstruction.lift)
+    off_path = meta_view_jobs([video], [lifted], [side], config=settings.meta_view, lift=settings.reconstruction.lift)
     size = {"height": video.shape[-2], "width": video.shape[-1], "background": grey}
-    views = [render_jobs(build_renderer("cpu"), [job], **size)[0].colors for job in (redraw, off_path)]
+    views = [render_jobs(build_renderer("cpu"), [job], **size)[0].colors for job in (*redraw, *off_path)]
     middle = views[0][len(views[0]) // 2]
     gap = torch.ones(3, video.shape[-2], 4)
     rows.append(torch.cat([*video[::4], gap, middle, gap, views[1][0]], -1))

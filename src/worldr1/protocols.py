@@ -28,7 +28,10 @@ class VideoPolicy(Protocol):
         ...
 
     def velocity(
-        self, latents: Float[Tensor, "B C L h w"], sigma: float, embeddings: Float[Tensor, "B S D"]
+        self,
+        latents: Float[Tensor, "B C L h w"],
+        sigma: float | Float[Tensor, " B"],
+        embeddings: Float[Tensor, "B S D"],
     ) -> Float[Tensor, "B C L h w"]:
         """v = eps - x_0 at `sigma`, float32, guidance included; differentiable in the trained parameters."""
         ...

@@ -9,24 +9,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from worldr1.backends.wan import WanPolicy
-from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device
+from worldr1.build import MINI, ExperimentConfig, build_policy, build_reward, check_clip, choose_device
 from worldr1.config import dump_toml
 from worldr1.errors import TrainingError
 from worldr1.evaluate.evaluation import EvaluationConfig, evaluate, save_evaluation
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
-from worldr1.evaluate.report import write_report
+from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
 from worldr1.evaluate.statistics import headline
 from worldr1.mini.promptset import random_prompts
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
 from worldr1.seeding import make_generator
+from worldr1.shipped import FINAL, copy_evaluations
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import ADAPTER_FILE, prepare_trainable, save_adapter
-from worldr1.train.runlog import PREVIEWS, RunLog, read_metrics
+from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.trainer import Method, PromptSets, Trainer
 from worldr1.types import Prompt
 
-BEFORE, AFTER = "before", "after"
-FINAL, MODEL = "final", "model"
+MODEL = "model"
 DOMINANT_SHARE = 0.8
 KEEP_VIDEOS = 12
 """Videos kept of an evaluation, for the report."""
@@ -84,8 +84,11 @@ class Session:
             with self.trainer.ema.swap(self.trainer.parameters):
                 after = self._evaluation(AFTER)
                 result = self._save_result()
+        shipped = copy_evaluations(self.run_dir / PREVIEWS) if self.config.model.folder == MINI else None
         report = write_report(self.run_dir, read_metrics(self.run_dir))
-        yield headline(before.records, after.records)
+        if shipped is not None:
+            yield f"a longer run: {headline(shipped.before.records, shipped.after.records)}"
+        yield f"this run: {headline(before.records, after.records)}"
         yield f"trained: {result}"
         yield f"report:  {report}"
 

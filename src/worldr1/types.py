@@ -5,6 +5,7 @@ prompt -> CameraPlan -> Trajectory -> start noise -> Rollout -> RewardResult -> 
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -72,7 +73,7 @@ class Status(StrEnum):
     """The video's (nothing to reconstruct): the part takes its lowest value and the sample counts."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """One video lifted to 3D, in the reconstructor's own scale. Frame 0's camera is the identity."""
 
@@ -85,7 +86,7 @@ class Reconstruction:
     status: Status = Status.OK
     reason: str = ""
 
-    @property
+    @cached_property
     def median_depth(self) -> float:
         """Median z-depth of frame 0 where confidence > 0.2 (all pixels if there are none): the depth unit."""
         keep = self.confidence[0] > 0.2

@@ -79,8 +79,8 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
         assert all((folder / record["video"]).stat().st_size > 1000 for record in records)
     assert [path.name for path in list_checkpoints(run)] == ["000001", "000002", "000003"]
     lines = out.splitlines()
-    assert lines[0].startswith("Reward: ")
-    assert lines[1:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
+    assert lines[-3].startswith("this run: Reward: ")
+    assert lines[-2:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
     assert (run / "report.html").stat().st_size > 10_000
 
 

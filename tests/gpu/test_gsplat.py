@@ -49,7 +49,7 @@ def assert_same_pictures(gpu: RenderedViews, cpu: RenderedViews) -> None:
         assert float(error.mean()) < 1e-4
     solid = cpu.alphas > 0.5
     depth_error = (gpu.depths.cpu() - cpu.depths)[solid].abs()
-    assert float(depth_error.mean()) < 1e-3
+    assert float(depth_error.sum()) <= 1e-3 * len(depth_error)  # of an empty or thin scene no pixel is solid
 
 
 @pytest.mark.parametrize("num", [0, 1, 5000])

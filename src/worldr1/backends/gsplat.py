@@ -13,6 +13,7 @@ from worldr1.scene.gaussians import check_render_inputs
 from worldr1.scene.splat import EPS2D_PX2, NEAR
 from worldr1.types import Gaussians, RenderedViews
 
+FIELDS = ("means", "quats", "scales", "opacities", "colors")
 MAX_PAIRS_PER_CALL = 16_000_000
 """Gaussians times views that one call may project: gsplat holds about 150 bytes for each."""
 
@@ -58,8 +59,10 @@ class GsplatRenderer:
         """
         if not len(scenes) == len(world_from_camera) == len(intrinsics_px):
             raise InputError(f"{len(scenes)} scenes need as many sets of cameras, not {len(world_from_camera)}.")
-        for scene, poses, k in zip(scenes, world_from_camera, intrinsics_px, strict=True):
-            check_render_inputs(scene, poses, k, height=height, width=width)
+        # together: one by one, the checks of many small scenes would cost more than the drawing
+        together = Gaussians(**{name: torch.cat([getattr(scene, name) for scene in scenes]) for name in FIELDS})
+        cameras = (world_from_camera.flatten(0, 1), intrinsics_px.flatten(0, 1))
+        check_render_inputs(together, *cameras, height=height, width=width)
         views: list[RenderedViews] = []
         for chunk in _chunks(scenes, world_from_camera.shape[1]):
             views += self._render_chunk(
@@ -129,7 +132,7 @@ def _chunks(scenes: Sequence[Gaussians], num_views: int) -> Iterator[slice]:
 def _padded(scenes: Sequence[Gaussians]) -> Iterator[Float[Tensor, "S N *width"]]:
     """Means, quats, scales, opacities and colours, zero-padded to one N >= 1: opacity 0 is never drawn."""
     largest = max(1, *(len(scene.means) for scene in scenes))
-    for name in ("means", "quats", "scales", "opacities", "colors"):
+    for name in FIELDS:
         parts = [getattr(scene, name) for scene in scenes]
         batch = parts[0].new_zeros(len(parts), largest, *parts[0].shape[1:])
         for row, part in zip(batch, parts, strict=True):

@@ -288,26 +288,32 @@ class WanPolicy:
         return embeddings
 
     def velocity(
-        self, latents: Float[Tensor, "B C L h w"], sigma: float, embeddings: Float[Tensor, "B S D"]
+        self,
+        latents: Float[Tensor, "B C L h w"],
+        sigma: float | Float[Tensor, " B"],
+        embeddings: Float[Tensor, "B S D"],
     ) -> Float[Tensor, "B C L h w"]:
         """v = eps - x_0 at `sigma` in float32, guidance included; differentiable.
 
         With guidance the conditional and the unconditional half go through the network as one batch of 2 B.
         """
         # float32 first, then times 1000: the same two roundings as the stock scheduler's timesteps.
-        timestep = torch.tensor(sigma, dtype=torch.float32, device=latents.device) * 1000.0
+        timestep = torch.as_tensor(sigma, dtype=torch.float32, device=latents.device) * 1000.0
+        timestep = timestep.expand(latents.shape[0])
         embeddings = embeddings.to(self._dtype)
         if self._negative is None:
             return self._forward(latents, timestep, embeddings)
         negative = self._negative.expand(latents.shape[0], -1, -1)
-        both = self._forward(torch.cat([latents, latents]), timestep, torch.cat([embeddings, negative]))
+        both = self._forward(
+            torch.cat([latents, latents]), torch.cat([timestep, timestep]), torch.cat([embeddings, negative])
+        )
         conditional, unconditional = both.chunk(2)
         return combine(conditional, unconditional, self.guidance)
 
     def _forward(self, latents: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
         output = self.transformer(
             hidden_states=latents.to(self._dtype),
-            timestep=timestep.expand(latents.shape[0]),
+            timestep=timestep,
             encoder_hidden_states=embeddings,
             return_dict=False,
         )

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="for example 'Camera push in. A red ball.'")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.mp4", help="with --num: FILE-000.mp4, ...")
     parser.add_argument("--model", default="mini", metavar="DIR", help="folder of a Wan pipeline (default: mini)")
-    parser.add_argument("--lora", type=Path, metavar="FILE", help="adapter.safetensors of a run")
+    parser.add_argument("--lora", metavar="FILE", help="adapter.safetensors of a run, or mini: the packaged one")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--num", type=int, default=1, metavar="N", help="videos, each from its own noise (default: 1)")
     for name in WAN_CLIP:
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the videos and print where they are; 0. Raises InputError for bad words, sizes, models or files."""
     tokens = parse_plan(args.prompt).tokens
+    args.lora = _adapter_file(args.lora)
     for name, least in (("num", 1), ("steps", 2), ("upscale", 1)):
         if (number := getattr(args, name)) is not None and number < least:
             raise InputError(f"--{name} must be at least {least}, got {number}")
@@ -66,6 +67,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"camera: {moves}; noise strength {config.noise.strength}, guidance {config.model.guidance}")
         print(*files, sep="\n")
     return 0
+
+
+def _adapter_file(name: str | None) -> Path | None:
+    if name == "mini":
+        from worldr1.shipped import shipped_adapter
+
+        return shipped_adapter()
+    return None if name is None else Path(name)
 
 
 def _files(out: Path, num: int) -> list[Path]:

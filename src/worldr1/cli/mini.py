@@ -9,8 +9,8 @@ PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "pack", "unpack")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`mini build PART` and `mini render`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="build|render")
+    """`mini build PART`, `mini ship RUN` and `mini render`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|ship|render")
     build = actions.add_parser("build", help="train one part of the mini world, resumable (one GPU, minutes a part)")
     build.add_argument(
         "part",
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--device", default="cuda")
     build.add_argument("--clips", type=int, default=24_000)
     build.add_argument("--batch", type=int, default=32)
+    build.add_argument("--workers", type=int, default=1, help="processes that draw the critic's pictures")
+    ship = actions.add_parser("ship", help="put a finished run's adapter and evaluations into the package")
+    ship.add_argument("run", type=Path, help="its folder")
     render = actions.add_parser("render", help="write rendered clips (mp4) and their prompts")
     render.add_argument("--out", type=Path, required=True, help="folder for the clips")
     render.add_argument("--num", type=int, default=8)
@@ -33,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    return _build(args) if args.action == "build" else _render(args)
+    return {"build": _build, "ship": _ship, "render": _render}[args.action](args)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -51,8 +54,16 @@ def _build(args: argparse.Namespace) -> int:
         device=args.device,
         clips=args.clips,
         batch=args.batch,
+        workers=args.workers,
     )
     build(args.part, config)
+    return 0
+
+
+def _ship(args: argparse.Namespace) -> int:
+    from worldr1.shipped import ship
+
+    print(f"the packaged weights are now {ship(args.run)['megabytes']} MB")
     return 0
 
 

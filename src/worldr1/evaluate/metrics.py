@@ -108,7 +108,10 @@ def residual_motion(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruct
 
 def _look_up(reconstruction: Reconstruction, source: list[int], target: list[int]) -> _Lookup:
     """Pixels of the source frames in the target frames, pairwise, in float64."""
-    poses, intrinsics = reconstruction.world_from_camera.double(), reconstruction.intrinsics_px.double()
+    poses, intrinsics = (
+        part.to(reconstruction.depth.device, torch.float64)
+        for part in (reconstruction.world_from_camera, reconstruction.intrinsics_px)
+    )
     target_from_source = inverse(poses[target]) @ poses[source]
     points = unproject(reconstruction.depth[source].double(), intrinsics[source])
     points = torch.einsum("nij,nhwj->nhwi", target_from_source[:, :3, :3], points)

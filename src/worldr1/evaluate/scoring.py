@@ -17,7 +17,7 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.errors import InputError, WorldR1Error
 from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
 from worldr1.protocols import PerceptualDistance, Reconstructor, Renderer
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_redrawn, redraw_job
+from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_redrawn, redraw_jobs
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import camera_travel, recovered_path, trajectory_errors
 from worldr1.scene.image_metrics import ssim
@@ -171,10 +171,10 @@ class Scorer:
 
     def _redraw(self, video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> Redrawn:
         config = self.config.reconstruction
-        job = redraw_job(video, reconstruction, config=config)
+        jobs = redraw_jobs([video], [reconstruction], config=config)
         height, width = video.shape[-2:]
         background = video.new_full((3,), BEHIND_GREY)
-        views = render_jobs(self._renderer, [job], height=height, width=width, background=background)
+        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
         return compare_redrawn(video, views[0], config=config)
 
     def _invalid(self, prepared: Prepared, path: str, reason: str) -> VideoScore:

@@ -7,12 +7,16 @@ weights and held-out metrics to the output folder.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
+from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
@@ -31,18 +35,20 @@ from worldr1.mini.networks.base import (
     train_tokenizer,
 )
 from worldr1.mini.networks.reconstructor import MiniReconstructor, ReconstructorConfig
-from worldr1.mini.networks.trunk import Trunk, TrunkConfig, prompt_ids
+from worldr1.mini.networks.trunk import Trunk, TrunkConfig, TrunkQuality, prompt_ids
 from worldr1.mini.scenes import FLOORS
 from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, sample, tokenize
 from worldr1.pretrain.corpus import Corpus, Imperfection, build_corpus
 from worldr1.pretrain.loop import Fit, FitConfig, bf16_state
 from worldr1.pretrain.pack import pack, unpack
 from worldr1.pretrain.reconstructor import ReconstructorTask, pose_errors
-from worldr1.pretrain.trunk import TrunkTask, make_critic_set, make_quality_set
-from worldr1.pretrain.trunk_metrics import trunk_metrics
+from worldr1.pretrain.trunk import CriticSet, QualitySet, TrunkTask, make_critic_set, make_quality_set
+from worldr1.pretrain.trunk_metrics import prompt_preference, trunk_metrics
 from worldr1.pretrain.vae import VaeTask, decode_corpus, encode_corpus, latent_statistics, through_vae, to_float
+from worldr1.rewards.quality import QualityConfig
 from worldr1.scene.image_metrics import psnr_db
 from worldr1.scene.splat import SplatRenderer
+from worldr1.seeding import make_generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +68,10 @@ class BuildConfig:
     """Consistent clips whose damaged reconstructions train the critic."""
     critic_views: int = 5
     """Renders of each, every one with another damage."""
+    stills: int = 32_000
+    """Frames of scenes of their own, beside those of the clips, that train the quality head."""
+    workers: int = 1
+    """Processes that draw the critic's pictures: thousands of small scenes keep a GPU idle and one CPU core busy."""
     batch: int = 32
     seed: int = 2026
 
@@ -91,12 +101,13 @@ def build(part: str, config: BuildConfig) -> dict[str, float]:
 
 
 def _corpora(config: BuildConfig) -> dict[str, float]:
-    for name, num, seed, imperfect in (
-        ("train", config.clips, config.seed, True),
-        ("held_out", config.held_out, config.seed + 1, False),
+    for name, num, seed, options in (
+        ("train", config.clips, config.seed, {}),
+        ("held_out", config.held_out, config.seed + 1, {"imperfect": False}),
+        ("stills", config.stills, config.seed + 2, {"imperfect": False, "num_frames": 1, "batch": 512}),
     ):
         if not (config.state / name / "prompts.json").exists():
-            build_corpus(num, seed=seed, device=config.device, imperfect=imperfect).save(config.state / name)
+            build_corpus(num, seed=seed, device=config.device, **options).save(config.state / name)
     return {"train_clips": float(config.clips), "held_out_clips": float(config.held_out)}
 
 
@@ -115,12 +126,17 @@ def _weights(config: BuildConfig, part: str) -> dict[str, Tensor]:
 
 def _warm_start(module: nn.Module, config: BuildConfig, part: str) -> None:
     """Begin from the weights in the state folder (`unpack` puts shipped ones there) where there is no exact state."""
+    exact = config.state / part / "state.safetensors"
+    if (config.state / f"{part}.safetensors").exists() and not exact.exists():
+        _load_trained(module, config, part)
+
+
+def _load_trained(module: nn.Module, config: BuildConfig, part: str) -> None:
     path = config.state / f"{part}.safetensors"
-    if path.exists() and not (config.state / part / "state.safetensors").exists():
-        weights = {name: x.float() for name, x in load_file(path).items() if not name.startswith("latents_")}
-        missing, unexpected = module.load_state_dict(weights, strict=False)
-        if [name for name in missing if "embed_tokens" not in name] or unexpected:
-            raise InputError(f"{path} is of another network; delete it to train the {part} anew")
+    weights = {name: x.float() for name, x in load_file(path).items() if not name.startswith("latents_")}
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    if [name for name in missing if "embed_tokens" not in name] or unexpected:
+        raise InputError(f"{path} is of another network; delete it to train the {part} anew")
 
 
 def _finish(fit: Fit, module: nn.Module, config: BuildConfig, part: str) -> None:
@@ -241,47 +257,53 @@ def _tokenizer(config: BuildConfig, prompts: Sequence[str]) -> Any:
 
 
 @torch.no_grad()
-def _base_metrics(model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, config: BuildConfig) -> dict[str, float]:
-    """Samples for held-out prompts: a picture, and the pose errors that the 3D model sees on them."""
-    held_out = _load(config, "held_out")
-    prompts = held_out.prompts[:128]
+def _generate(
+    model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, prompts: Sequence[str], config: BuildConfig
+) -> Int[Tensor, "B T 3 H W"]:
+    """One uint8 clip of the base model per prompt."""
     embeddings = model.embed(*tokenize(tokenizer, prompts, config.device))
     shape = (len(prompts), LATENT_CHANNELS, 5, 8, 12)
     noise = torch.randn(shape, generator=config.generator(3), device=config.device)
     with torch.autocast(config.device, torch.bfloat16, enabled=config.device == "cuda"):
         video = torch.cat([decode_latents(vae, part) for part in sample(model, embeddings, noise).split(32)])
-    rows = [torch.cat([v[::4], t[::4]]) for v, t in zip(video[:16], to_float(held_out.video[:16]), strict=True)]
-    _picture(rows, config.out / "base.png")
+    return (video.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _base_metrics(model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, config: BuildConfig) -> dict[str, float]:
+    """Samples for held-out prompts: a picture, and the pose errors that the 3D model sees on them."""
+    held_out = _load(config, "held_out").rows(slice(0, 128))
+    prompts = held_out.prompts[:128]
+    video = _generate(model, vae, tokenizer, prompts, config)
+    pairs = zip(to_float(video[:16]), to_float(held_out.video[:16]), strict=True)
+    _picture([torch.cat([v[::4], t[::4]]) for v, t in pairs], config.out / "base.png")
     (config.out / "base_prompts.txt").write_text("\n".join(prompts[:16]))
     if not (config.state / "reconstructor.safetensors").exists():
         return {}
     network = load_reconstructor(config.device, weights=config.state).network
-    fake = (video.clamp(0, 1) * 255).round().to(torch.uint8)
-    generated = replace(held_out.rows(slice(0, 128)), video=fake)
+    generated = replace(held_out, video=video)
     return {f"{k}_generated": float(v.nanmean()) for k, v in pose_errors(network, generated, None).items()}
 
 
 def _trunk(config: BuildConfig) -> dict[str, float]:
     corpus, held_out, vae = _load(config, "train"), _load(config, "held_out"), load_vae(config)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(config.state / "tokenizer")
-    reconstruct = load_reconstructor(config.device, weights=config.state)
-    renderer = GsplatRenderer() if config.device == "cuda" else SplatRenderer()
     cpu = torch.Generator("cpu").manual_seed(config.seed + 4)
-    clean = (corpus.imperfection == Imperfection.NONE).nonzero()[:, 0][: config.critic_clips]
-    every = torch.arange(len(held_out.prompts), device=config.device)
+    clean = (corpus.imperfection == Imperfection.NONE).nonzero()[:, 0][: config.critic_clips].cpu()
+    every = torch.arange(len(held_out.prompts))
     critic_sets = [
-        make_critic_set(c, rows, vae=vae, reconstruct=reconstruct, renderer=renderer, views_per_clip=n, generator=cpu)
-        for c, rows, n in ((corpus, clean, config.critic_views), (held_out, every, 3))
+        _critic_set(config, name, rows, views)
+        for name, rows, views in (("train", clean, config.critic_views), ("held_out", every, 3))
     ]
+    # imperfect clips too: in their first frames everything is still there
     quality_sets = [
-        make_quality_set(c, rows, vae=vae, tokenizer=tokenizer, generator=cpu)
-        for c, rows in ((corpus, clean), (held_out, every))
+        make_quality_set(corpora, vae=vae, tokenizer=tokenizer, generator=cpu)
+        for corpora in ((corpus, _load(config, "stills")), (held_out,))
     ]
     ids = [
         prompt_ids(tokenizer, [scene_text(c.prompts[int(i)]) for i in s.clip], MAX_TEXT_LENGTH).to(config.device)
         for c, s in zip((corpus, held_out), critic_sets, strict=True)
     ]
-    images = critic_sets[1].images[:64].float() / 255
+    images = to_float(critic_sets[1].images[:64])
     _picture([images[i : i + 8] for i in range(0, len(images) - 7, 8)], config.out / "critic_set.png")
     trunk = Trunk(TrunkConfig(vocabulary_size=len(tokenizer))).to(config.device)
     _warm_start(trunk, config, "trunk")
@@ -290,4 +312,56 @@ def _trunk(config: BuildConfig) -> dict[str, float]:
     fit.run(TrunkTask(trunk, critic_sets[0], ids[0], quality_sets[0], batch=config.batch, generator=generator))
     _finish(fit, trunk, config, "trunk")
     metrics = trunk_metrics(trunk, critic_sets[1], ids[1], quality_sets[1], config.generator(6))
+    if (config.state / "base.safetensors").exists():
+        metrics |= _attributes_followed(trunk, vae, tokenizer, held_out.prompts, quality_sets[1], config)
     return metrics | {"steps": float(fit.steps)}
+
+
+def _critic_set(config: BuildConfig, name: str, rows: Int[Tensor, " R"], views: int) -> CriticSet:
+    """The critic's pictures of those rows of a corpus, drawn by `config.workers` processes."""
+    shards = [
+        (config, name, part.tolist(), views, shard) for shard, part in enumerate(rows.tensor_split(config.workers))
+    ]
+    if config.workers == 1:
+        parts = [_critic_shard(*shards[0])]
+    else:
+        with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_critic_shard, *zip(*shards, strict=True)))
+    whole = {field: torch.cat([torch.from_numpy(part[field]) for part in parts]) for field in parts[0]}
+    return CriticSet(**whole)
+
+
+def _critic_shard(
+    config: BuildConfig, name: str, rows: list[int], views: int, shard: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """One process's share; arrays, because tensors would travel through shared memory."""
+    made = make_critic_set(
+        _load(config, name),
+        torch.tensor(rows, device=config.device),
+        vae=load_vae(config),
+        reconstruct=load_reconstructor(config.device, weights=config.state),
+        renderer=GsplatRenderer() if config.device == "cuda" else SplatRenderer(),
+        views_per_clip=views,
+        generator=make_generator(config.seed, f"critic-{name}", shard),
+    )
+    return {field.name: getattr(made, field.name).numpy() for field in fields(made)}
+
+
+def _attributes_followed(
+    trunk: Trunk,
+    vae: AutoencoderKLWan,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    rendered: QualitySet,
+    config: BuildConfig,
+) -> dict[str, float]:
+    """`prompt_preference` on frames of the base model (rendered ones give the ceiling), and the scale of R_gen."""
+    model = BaseModel(new_transformer(), new_text_encoder(len(tokenizer))).to(config.device).eval()
+    _load_trained(model, config, "base")
+    video = _generate(model, vae, tokenizer, prompts, config)
+    found = prompt_preference(trunk, replace(rendered, frames=video[:, 0]))
+    heads = TrunkQuality(trunk, tokenizer)
+    early = to_float(video[:, : QualityConfig().num_frames])
+    scores = torch.stack([heads(frames, prompts) for frames in early.unbind(1)]).mean(0)
+    scale = {"quality_base_mean": float(scores.mean()), "quality_base_std": float(scores.std())}
+    return {f"{name}_generated": value for name, value in found.items()} | scale

@@ -78,10 +78,15 @@ def plan_paths(num_frames: int = NUM_FRAMES) -> Float[Tensor, "K T 4 4"]:
     return torch.stack([synthesize(plan, num_frames).world_from_camera for plan in PLANS]).float()
 
 
-def build_corpus(num: int, *, seed: int, device: str, imperfect: bool = True, batch: int = 48) -> Corpus:
-    """Render `num` clips, batch by batch on `device`, the result on the same device. Seeded: the same on every run."""
+def build_corpus(
+    num: int, *, seed: int, device: str, imperfect: bool = True, batch: int = 48, num_frames: int = NUM_FRAMES
+) -> Corpus:
+    """Render `num` clips, batch by batch on `device`, the result on the same device. Seeded: the same on every run.
+
+    num_frames: 1 for stills, which are frame 0 of the clips.
+    """
     parts = [
-        _build_batch(min(batch, num - start), make_generator(seed, "corpus", start), device, imperfect)
+        _build_batch(min(batch, num - start), make_generator(seed, "corpus", start), device, imperfect, num_frames)
         for start in range(0, num, batch)
     ]
     tensors = {name: torch.cat([part[0][name] for part in parts]) for name in TENSORS}
@@ -89,7 +94,7 @@ def build_corpus(num: int, *, seed: int, device: str, imperfect: bool = True, ba
 
 
 def _build_batch(
-    num: int, generator: torch.Generator, device: str, imperfect: bool
+    num: int, generator: torch.Generator, device: str, imperfect: bool, num_frames: int
 ) -> tuple[dict[str, Tensor], list[str]]:
     scenes = sample_scenes(num, generator=generator, dynamic_share=DYNAMIC_SHARE)
     plan = sample_plans(num, generator)
@@ -99,6 +104,7 @@ def _build_batch(
     disobeys = imperfection == Imperfection.DISOBEY
     paths[disobeys] = _disobedient_paths(plan[disobeys], generator)
     scenes = scenes.with_defects(_sample_defects(imperfection, generator))
+    paths = paths[:, :num_frames]
     clips = render(scenes.to(device), paths.to(device), height=HEIGHT, width=WIDTH)
     video, warped = clips.video, imperfection == Imperfection.WARP
     video[warped.to(device)] = warp(video[warped.to(device)], _warp_amplitudes(int(warped.sum()), generator), generator)

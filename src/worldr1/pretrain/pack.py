@@ -32,17 +32,25 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
     _pipeline(parts).save_pretrained(weights / "base")
     for part in ("reconstructor", "trunk"):
         shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
+    metrics = {
+        part: json.loads((parts / f"{part}.metrics.json").read_text())
+        for part in PARTS
+        if (parts / f"{part}.metrics.json").exists()
+    }
+    return write_index(weights, metrics)
+
+
+def write_index(weights: Path, metrics: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Write index.json and the model card for the files in `weights`.
+
+    Returns {"megabytes": total}. Raises InputError for more than the shipped size allows.
+    """
     files = {path.relative_to(weights).as_posix(): path for path in sorted(weights.rglob("*.safetensors"))}
     sizes = {name: path.stat().st_size / 1e6 for name, path in files.items()}
     if max(sizes.values()) > MAX_FILE_MB or sum(sizes.values()) > MAX_TOTAL_MB:
         raise InputError(
             f"the weights are too large to ship: {sizes} MB, at most {MAX_FILE_MB} each, {MAX_TOTAL_MB} all"
         )
-    metrics = {
-        part: json.loads((parts / f"{part}.metrics.json").read_text())
-        for part in PARTS
-        if (parts / f"{part}.metrics.json").exists()
-    }
     index = {
         "conventions_version": CONVENTIONS_VERSION,
         "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
@@ -80,6 +88,12 @@ def _model_card(hashes: dict[str, str], sizes: dict[str, float], metrics: dict[s
         for name, value in (found or {}).items():
             lines.append(f"| {part} | {what} | {name} | {value:.4g} |")
             part, what = "", ""
+    if any(name.startswith("adapter/") for name in hashes):
+        lines += [
+            "",
+            "`adapter/` is a LoRA on the base model; its run's recipe and evaluations lie beside it. Rounded to",
+        ]
+        lines.append("bfloat16 after those were made (docs/results.md).")
     lines += ["", "| file | MB | sha256 |", "|---|---|---|"]
     lines += [f"| {name} | {sizes[name]:.2f} | `{digest}` |" for name, digest in hashes.items()]
     return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ from worldr1.pretrain.corpus import Corpus, warp
 from worldr1.pretrain.damage import add_noise, blur
 from worldr1.pretrain.vae import through_vae, to_float
 from worldr1.protocols import Renderer
-from worldr1.rewards.meta_view import SIDES, UNSEEN_GREY, MetaViewConfig, meta_view_job
+from worldr1.rewards.meta_view import SIDES, UNSEEN_GREY, MetaViewConfig, meta_view_jobs
 from worldr1.rewards.rendering import render_jobs
 from worldr1.scene.gaussians import LiftConfig
 from worldr1.types import Reconstruction
@@ -65,14 +65,14 @@ def damage_geometry(
         depth = torch.where(depth < 0.5 * SKY_DEPTH, sheet, depth)
     elif damage == Damage.GHOSTING:
         poses = reconstruction.world_from_camera.clone()
-        poses[1:, :3, 3] += torch.randn(frames - 1, 3, generator=generator).to(device) * 0.06 * grade
+        poses[1:, :3, 3] += torch.randn(frames - 1, 3, generator=generator).to(poses) * 0.06 * grade
         return replace(reconstruction, world_from_camera=poses)
     return replace(reconstruction, depth=depth)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CriticSet:
-    """Off-path renders with the grade of their damage."""
+    """Off-path renders with the grade of their damage, on the CPU."""
 
     images: Int[Tensor, "N 3 H W"]
     """uint8."""
@@ -107,7 +107,7 @@ def make_critic_set(
                 damage_geometry(scene, Damage(int(k)), float(g), generator)
                 for scene, k, g in zip(scenes, kind, grade, strict=True)
             ]
-            images.append(_off_path_images(video, spoiled, renderer, generator))
+            images.append(_off_path_images(video, spoiled, renderer, generator).cpu())
             grades.append(grade)
             kinds.append(kind)
             clips.append(chunk.cpu())
@@ -136,11 +136,8 @@ def _warped(
 def _off_path_images(
     video: Float[Tensor, "B T 3 H W"], scenes: list[Reconstruction], renderer: Renderer, generator: torch.Generator
 ) -> Int[Tensor, "B 3 H W"]:
-    sides = torch.randint(2, (len(scenes),), generator=generator).tolist()
-    jobs = [
-        meta_view_job(clip, scene, side=SIDES[side], config=MetaViewConfig(), lift=LiftConfig())
-        for clip, scene, side in zip(video, scenes, sides, strict=True)
-    ]
+    sides = [SIDES[side] for side in torch.randint(2, (len(scenes),), generator=generator).tolist()]
+    jobs = meta_view_jobs(list(video), scenes, sides, config=MetaViewConfig(), lift=LiftConfig())
     grey = torch.full((3,), UNSEEN_GREY, device=video.device)
     views = render_jobs(renderer, jobs, height=video.shape[-2], width=video.shape[-1], background=grey)
     return torch.stack([(view.colors[0].clamp(0, 1) * 255).round().to(torch.uint8) for view in views])
@@ -189,41 +186,46 @@ class QualitySet:
     """uint8."""
     ids: Int[Tensor, "N S"]
     """Of the true prompt."""
-    wrong_ids: Int[Tensor, "N S"]
-    """Of a prompt that names something missing."""
-    missing: Float[Tensor, " N"]
-    """Its share of missing solids."""
+    wrong_ids: Int[Tensor, "N W S"]
+    """Of prompts that each name something missing."""
+    missing: Float[Tensor, "N W"]
+    """Their shares of missing solids; 0: the prompt has no solid to misname."""
 
 
 FIRST_FRAMES = 5
 """Quality frames are drawn from these: R_gen scores the first K frames."""
+WRONG_PROMPTS = 8
 
 
 @torch.no_grad()
 def make_quality_set(
-    corpus: Corpus,
-    rows: Int[Tensor, " R"],
+    corpora: Sequence[Corpus],
     *,
     vae: AutoencoderKLWan,
     tokenizer: PreTrainedTokenizerBase,
     generator: torch.Generator,
 ) -> QualitySet:
-    """One decoded frame of each clip, its prompt and a misnamed one."""
-    frames = []
-    for chunk in rows.split(32):
-        decoded = through_vae(vae, to_float(corpus.video[chunk]))
-        which = torch.randint(FIRST_FRAMES, (len(chunk),), generator=generator).to(decoded.device)
-        chosen = decoded[torch.arange(len(chunk), device=decoded.device), which]
-        frames.append((chosen * 255).round().to(torch.uint8))
-    prompts = [corpus.prompts[int(i)] for i in rows]
-    wrong = [misname(prompt, generator) for prompt in prompts]
-    device = rows.device
+    """One decoded frame of each clip (of a corpus of stills: the only one), its prompt and wrong ones."""
+    frames = [_early_frames(video, vae, generator) for corpus in corpora for video in corpus.video.split(64)]
+    prompts = [prompt for corpus in corpora for prompt in corpus.prompts]
+    wrong = [misname(prompt, generator) for prompt in prompts for _ in range(WRONG_PROMPTS)]
+    device, shape = frames[0].device, (len(prompts), WRONG_PROMPTS)
+    wrong_ids = prompt_ids(tokenizer, [text for text, _ in wrong], MAX_TEXT_LENGTH)
     return QualitySet(
         frames=torch.cat(frames),
         ids=prompt_ids(tokenizer, prompts, MAX_TEXT_LENGTH).to(device),
-        wrong_ids=prompt_ids(tokenizer, [text for text, _ in wrong], MAX_TEXT_LENGTH).to(device),
-        missing=torch.tensor([share for _, share in wrong], device=device),
+        wrong_ids=wrong_ids.unflatten(0, shape).to(device),
+        missing=torch.tensor([share for _, share in wrong], device=device).unflatten(0, shape),
     )
+
+
+def _early_frames(
+    video: Int[Tensor, "B T 3 H W"], vae: AutoencoderKLWan, generator: torch.Generator
+) -> Int[Tensor, "B 3 H W"]:
+    decoded = through_vae(vae, to_float(video[:, :FIRST_FRAMES]))
+    which = torch.randint(decoded.shape[1], (len(video),), generator=generator).to(decoded.device)
+    chosen = decoded[torch.arange(len(video), device=decoded.device), which]
+    return (chosen * 255).round().to(torch.uint8)
 
 
 class TrunkTask:
@@ -239,8 +241,10 @@ class TrunkTask:
         batch: int,
         generator: torch.Generator,
     ) -> None:
-        self.trunk, self.critic_set, self.critic_ids = trunk, critic_set, critic_ids
-        self.quality_set, self.batch, self.generator = quality_set, batch, generator
+        device = generator.device
+        self.trunk, self.critic_ids, self.quality_set = trunk, critic_ids, quality_set
+        self.images, self.grade = critic_set.images.to(device), critic_set.grade.to(device)
+        self.batch, self.generator = batch, generator
 
     def _rand(self, num: int) -> Tensor:
         return torch.rand(num, generator=self.generator, device=self.generator.device)
@@ -257,28 +261,29 @@ class TrunkTask:
         return critic + 4 * quality + 4 * distance, log
 
     def _critic(self) -> Tensor:
-        rows = self._rows(len(self.critic_set.grade))
-        images = to_float(self.critic_set.images[rows])
+        rows = self._rows(len(self.grade))
+        images = to_float(self.images[rows])
         if float(self._rand(1)) < 0.5:
             images = images.flip(-1)
         images = images[:, torch.randperm(3, generator=self.generator, device=images.device)]
         logits, _ = self.trunk.read(images, self.critic_ids[rows])
-        return F.cross_entropy(logits, digit_targets(self.critic_set.grade[rows]))
+        return F.cross_entropy(logits, digit_targets(self.grade[rows]))
 
     def _quality(self) -> Tensor:
-        rows = self._rows(len(self.quality_set.missing))
+        rows = self._rows(len(self.quality_set.ids))
         frames = to_float(self.quality_set.frames[rows])
         if float(self._rand(1)) < 0.5:
             frames = frames.flip(-1)
         grade = (self._rand(self.batch) - 0.3).clamp(min=0) / 0.7
-        wrong = self._rand(self.batch) < 0.5
-        ids = torch.where(wrong[:, None], self.quality_set.wrong_ids[rows], self.quality_set.ids[rows])
-        target = 1 - BLUR_PENALTY * grade - MISSING_PENALTY * self.quality_set.missing[rows] * wrong
+        wrong, which = self._rand(self.batch) < 0.5, (self._rand(self.batch) * WRONG_PROMPTS).long()
+        ids = torch.where(wrong[:, None], self.quality_set.wrong_ids[rows, which], self.quality_set.ids[rows])
+        missing = self.quality_set.missing[rows, which] * wrong
+        target = 1 - BLUR_PENALTY * grade - MISSING_PENALTY * missing
         _, quality = self.trunk.read(blur(frames, grade * QUALITY_BLUR_PX), ids)
         return (quality - target).square().mean()
 
     def _distance(self) -> Tensor:
-        rows = self._rows(len(self.quality_set.missing))
+        rows = self._rows(len(self.quality_set.ids))
         frames = to_float(self.quality_set.frames[rows])
         other, grade = damage_pair(frames, self.generator)
         return (self.trunk.distance(frames, other) - grade).square().mean()

@@ -30,7 +30,7 @@ def trunk_metrics(
     digits = torch.arange(MAX_DIGIT + 1.0, device=generator.device)
     scores = []
     for images, ids in zip(critic_set.images.split(64), critic_ids.split(64), strict=True):
-        scores.append(trunk.read(to_float(images), ids)[0].softmax(-1) @ digits)
+        scores.append(trunk.read(to_float(images.to(ids.device)), ids)[0].softmax(-1) @ digits)
     score, kind = torch.cat(scores).cpu(), critic_set.kind
     metrics = {
         "critic_spearman": _spearman(-critic_set.grade, score),
@@ -44,15 +44,25 @@ def trunk_metrics(
     grade = torch.rand(len(frames), generator=generator, device=frames.device)
     blurred = torch.cat([blur(f, g * QUALITY_BLUR_PX) for f, g in zip(frames.split(64), grade.split(64), strict=True)])
     metrics["quality_spearman_blur"] = _spearman(-grade, _quality(trunk, blurred, quality_set.ids))
-    right, wrong = (_quality(trunk, frames, ids) for ids in (quality_set.ids, quality_set.wrong_ids))
-    named = quality_set.missing > 0
-    metrics["quality_prefers_true_prompt"] = float((right > wrong)[named].float().mean())
-    metrics["quality_mean"] = float(right.mean())
-    metrics["quality_drop_missing"] = float((right - wrong)[named].mean())
+    metrics |= prompt_preference(trunk, quality_set)
     other, difference = damage_pair(frames, generator)
     distance = torch.cat([trunk.distance(a, b) for a, b in zip(frames.split(64), other.split(64), strict=True)])
     metrics["distance_spearman"] = _spearman(difference, distance)
     return metrics
+
+
+@torch.no_grad()
+def prompt_preference(trunk: Trunk, quality_set: QualitySet) -> dict[str, float]:
+    """Does the quality head prefer a frame's own prompt to ones that name something missing? Pairs; 0.5 is chance."""
+    frames, num_wrong = to_float(quality_set.frames), quality_set.wrong_ids.shape[1]
+    right = _quality(trunk, frames, quality_set.ids)
+    wrong = torch.stack([_quality(trunk, frames, quality_set.wrong_ids[:, i]) for i in range(num_wrong)], 1)
+    named, drop = quality_set.missing > 0, right[:, None] - wrong
+    return {
+        "quality_prefers_true_prompt": float((drop > 0)[named].float().mean()),
+        "quality_drop_missing": float(drop[named].mean()),
+        "quality_mean": float(right.mean()),
+    }
 
 
 def _quality(trunk: Trunk, frames: Tensor, ids: Tensor) -> Tensor:

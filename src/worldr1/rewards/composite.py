@@ -20,7 +20,7 @@ from worldr1.camera.motion import scene_text
 from worldr1.errors import ConfigError, InputError
 from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstructor, Renderer
 from worldr1.rewards.guard import Fault, call_each
-from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_job, meta_view_side
+from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_jobs, meta_view_side
 from worldr1.rewards.quality import QualityConfig, quality_reward
 from worldr1.rewards.reconstruction import (
     BEHIND_GREY,
@@ -29,10 +29,11 @@ from worldr1.rewards.reconstruction import (
     at_size,
     compare_redrawn,
     reconstruction_score,
-    redraw_job,
+    redraw_jobs,
 )
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import TrajectoryConfig, camera_travel, has_parallax, trajectory_errors
+from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient
 from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajectory
 
@@ -234,13 +235,19 @@ class CompositeReward:
             sample.take(outcome)
 
     def _measure_input(self, samples: Sequence[_Sample]) -> list[_Outcome]:
-        if not all(bool(torch.isfinite(s.video).all()) for s in samples):
+        videos = torch.stack([s.video for s in samples])
+        if not all_finite(videos):
             raise ValueError("the video has pixels that are not finite")
-        return [_Outcome(measures={"image_gradient": float(image_gradient(s.video))}) for s in samples]
+        return [_Outcome(measures={"image_gradient": gradient}) for gradient in image_gradient(videos).tolist()]
 
     def _lift(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         reconstructions = self.reconstructor(torch.stack([s.video for s in samples]))
-        return [_accept(r) for r in reconstructions]
+        outcomes = [_accept(r) for r in reconstructions]
+        kept = [outcome.reconstruction for outcome in outcomes if outcome.reconstruction is not None]
+        fields = ("world_from_camera", "depth", "intrinsics_px", "confidence")
+        if kept and not all_finite(*(torch.stack([getattr(r, name) for r in kept]) for name in fields)):
+            raise ValueError("the reconstruction has values that are not finite")
+        return outcomes
 
     def _follow(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         return [self._follow_one(s) for s in samples]
@@ -262,7 +269,7 @@ class CompositeReward:
     def _redraw(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         config = self.config.reconstruction
         videos = [at_size(s.video, s.reconstruction) for s in samples]
-        jobs = [redraw_job(v, s.reconstruction, config=config) for v, s in zip(videos, samples, strict=True)]
+        jobs = redraw_jobs(videos, [s.reconstruction for s in samples], config=config)
         height, width = videos[0].shape[-2:]
         background = videos[0].new_full((3,), BEHIND_GREY)
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
@@ -291,16 +298,13 @@ class CompositeReward:
 
     def _criticise(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         config = self.config
-        jobs = [
-            meta_view_job(
-                s.video,
-                s.reconstruction,
-                side=meta_view_side(s.trajectory, config.meta_view),
-                config=config.meta_view,
-                lift=config.reconstruction.lift,
-            )
-            for s in samples
-        ]
+        jobs = meta_view_jobs(
+            [s.video for s in samples],
+            [s.reconstruction for s in samples],
+            [meta_view_side(s.trajectory, config.meta_view) for s in samples],
+            config=config.meta_view,
+            lift=config.reconstruction.lift,
+        )
         height, width = samples[0].reconstruction.depth.shape[-2:]
         background = samples[0].video.new_full((3,), UNSEEN_GREY)
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
@@ -345,17 +349,9 @@ class CompositeReward:
 
 
 def _accept(reconstruction: Reconstruction) -> _Outcome:
-    """The reconstruction, or why its video is rejected; raises ValueError if the reconstructor failed."""
+    """The reconstruction, or why its video is rejected; raises RuntimeError if the reconstructor failed."""
     if reconstruction.status is Status.FAULT:
         raise RuntimeError(reconstruction.reason)
     if reconstruction.status is Status.REJECTED:
         return _Outcome(rejected=reconstruction.reason or "it cannot be reconstructed")
-    tensors = (
-        reconstruction.world_from_camera,
-        reconstruction.depth,
-        reconstruction.intrinsics_px,
-        reconstruction.confidence,
-    )
-    if not all(bool(torch.isfinite(t).all()) for t in tensors):
-        raise ValueError("the reconstruction has values that are not finite")
     return _Outcome(reconstruction=reconstruction)

@@ -8,6 +8,7 @@ floaters that look right from the path show. (The release takes the input camera
 the video itself contains.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +21,7 @@ from worldr1.geometry.pinhole import unproject
 from worldr1.geometry.se3 import look_at, relative_to_first
 from worldr1.rewards.reconstruction import at_size
 from worldr1.rewards.rendering import RenderJob
-from worldr1.scene.gaussians import LiftConfig, gaussians_from_depth
+from worldr1.scene.gaussians import LiftConfig, lift_videos
 from worldr1.types import Reconstruction, Trajectory
 
 UNSEEN_GREY = 0.5
@@ -69,40 +70,44 @@ def meta_view_pose(
     depth_unit = reconstruction.median_depth
     if not depth_unit > 0:
         raise ValueError(f"The reconstruction's median depth of frame 0 is {depth_unit}, not a positive number.")
-    poses_T44 = reconstruction.world_from_camera.double()
+    poses_T44 = reconstruction.world_from_camera.cpu().double()
     up = -poses_T44[len(poses_T44) // 2, :3, 1]
     eye = _eye(poses_T44, depth_unit, side, config or MetaViewConfig())
     return look_at(eye, scene_centre(reconstruction), up)
 
 
 def scene_centre(reconstruction: Reconstruction) -> Float[Tensor, "3"]:
-    """Median world point (per axis of the middle camera) of the middle frame's confident pixels, float64."""
+    """Median world point (per axis of the middle camera) of the middle frame's confident pixels; float64, CPU."""
     middle = len(reconstruction.depth) // 2
     depth = reconstruction.depth[middle].double()
     points_HW3 = unproject(depth, reconstruction.intrinsics_px[middle])
     confident = reconstruction.confidence[middle] > LEAST_CONFIDENCE
     if not bool(confident.any()):
         confident = torch.ones_like(confident)
-    centre = points_HW3[confident].median(dim=0).values
-    pose = reconstruction.world_from_camera[middle].to(depth)
+    centre = points_HW3[confident].median(dim=0).values.cpu()
+    pose = reconstruction.world_from_camera[middle].to(centre)
     return pose[:3, :3] @ centre + pose[:3, 3]
 
 
-def meta_view_job(
-    video: Float[Tensor, "T 3 H W"],
-    reconstruction: Reconstruction,
+def meta_view_jobs(
+    videos: Sequence[Float[Tensor, "T 3 H W"]],
+    reconstructions: Sequence[Reconstruction],
+    sides: Sequence[Side],
     *,
-    side: Side,
     config: MetaViewConfig,
     lift: LiftConfig,
-) -> RenderJob:
-    """What to render for S_meta: the Gaussians of all frames from one off-path camera."""
-    frames = range(len(video))
-    return RenderJob(
-        gaussians=gaussians_from_depth(at_size(video, reconstruction), reconstruction, frames, config=lift),
-        world_from_camera=meta_view_pose(reconstruction, config, side=side)[None].to(reconstruction.world_from_camera),
-        intrinsics_px=reconstruction.intrinsics_px[len(video) // 2][None],
-    )
+) -> list[RenderJob]:
+    """What to render for S_meta: the Gaussians of all frames of each video from one off-path camera."""
+    sized = [at_size(video, r) for video, r in zip(videos, reconstructions, strict=True)]
+    scenes = lift_videos(sized, reconstructions, range(len(sized[0])), config=lift)
+    return [
+        RenderJob(
+            gaussians=scene,
+            world_from_camera=meta_view_pose(r, config, side=side)[None].to(r.world_from_camera),
+            intrinsics_px=r.intrinsics_px[len(r.intrinsics_px) // 2][None],
+        )
+        for scene, r, side in zip(scenes, reconstructions, sides, strict=True)
+    ]
 
 
 def expected_digit_score(probabilities: Float[Tensor, "B 10"]) -> Float[Tensor, " B"]:

@@ -12,6 +12,7 @@ standing still. The price is that an uncovered pixel is never wrong; therefore t
 below `min_coverage` the video is rejected.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from worldr1.errors import ConfigError, InputError
 from worldr1.rewards.rendering import RenderJob
-from worldr1.scene.gaussians import LiftConfig, gaussians_from_depth
+from worldr1.scene.gaussians import LiftConfig, lift_videos
 from worldr1.scene.image_metrics import mse, psnr_db
 from worldr1.types import Reconstruction, RenderedViews
 
@@ -76,16 +77,19 @@ def at_size(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> 
     return F.interpolate(video, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def redraw_job(
-    video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction, *, config: ReconstructionConfig
-) -> RenderJob:
-    """What to render for S_recon. video: already `at_size`."""
-    source, target = split_frames(len(video), holdout=config.holdout)
-    return RenderJob(
-        gaussians=gaussians_from_depth(video, reconstruction, source, config=config.lift),
-        world_from_camera=reconstruction.world_from_camera[target],
-        intrinsics_px=reconstruction.intrinsics_px[target],
-    )
+def redraw_jobs(
+    videos: Sequence[Float[Tensor, "T 3 H W"]],
+    reconstructions: Sequence[Reconstruction],
+    *,
+    config: ReconstructionConfig,
+) -> list[RenderJob]:
+    """What to render for S_recon. videos: already `at_size`, all of one shape."""
+    source, target = split_frames(len(videos[0]), holdout=config.holdout)
+    scenes = lift_videos(videos, reconstructions, source, config=config.lift)
+    return [
+        RenderJob(gaussians=scene, world_from_camera=r.world_from_camera[target], intrinsics_px=r.intrinsics_px[target])
+        for scene, r in zip(scenes, reconstructions, strict=True)
+    ]
 
 
 def compare_redrawn(video: Float[Tensor, "T 3 H W"], views: RenderedViews, *, config: ReconstructionConfig) -> Redrawn:
@@ -96,12 +100,9 @@ def compare_redrawn(video: Float[Tensor, "T 3 H W"], views: RenderedViews, *, co
     covered = alphas >= config.covered_alpha
     surface = (colors / alphas.clamp(min=config.covered_alpha)[:, None]).clamp(0, 1)
     drawn = torch.where(covered[:, None], surface, target)
-    return Redrawn(
-        drawn=drawn,
-        target=target,
-        coverage=float(covered.float().mean()),
-        psnr_db=float(psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(0, 1)))),
-    )
+    psnr = psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(0, 1)))
+    numbers = torch.stack((covered.double().mean(), psnr.double())).tolist()
+    return Redrawn(drawn=drawn, target=target, coverage=numbers[0], psnr_db=numbers[1])
 
 
 def reconstruction_score(distances: Float[Tensor, " V"]) -> float:

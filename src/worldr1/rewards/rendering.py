@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldr1.protocols import Renderer
+from worldr1.scene.gaussians import all_finite
 from worldr1.types import Gaussians, RenderedViews
 
 
@@ -53,7 +54,7 @@ def render_jobs(
         next(drawn) if len(job.gaussians.means) > 0 else _empty(len(job.intrinsics_px), height, width, background)
         for job in jobs
     ]
-    if not all(bool(torch.isfinite(v.colors).all() and torch.isfinite(v.alphas).all()) for v in views):
+    if views and not all_finite(torch.stack([v.colors for v in views]), torch.stack([v.alphas for v in views])):
         raise ValueError("the renderer returned values that are not finite")
     return views
 

@@ -15,7 +15,7 @@ Letters: G members, C channels, L latent frames, h w latent pixels, S text token
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import NamedTuple
 
 import torch
@@ -221,19 +221,18 @@ class RecordedStep(NamedTuple):
 
 
 def replay_batches(steps: Sequence[RecordedStep], config: SamplerConfig) -> list[list[int]]:
-    """Which of `steps` to forward together: each alone with `exact_replay`, else up to `batch` latents of one index.
+    """Which of `steps` to forward together: each alone with `exact_replay`, else up to `batch` latents.
 
     Positions in `steps`, each in exactly one batch; a group's states are never split over two.
     """
     if config.exact_replay:
         return [[number] for number in range(len(steps))]
     batches: list[list[int]] = []
-    index, room = -1, 0
-    for number in sorted(range(len(steps)), key=lambda n: steps[n].step_index):
-        step = steps[number]
-        if step.step_index != index or len(step.state) > room:
+    room = 0
+    for number, step in enumerate(steps):
+        if not batches or len(step.state) > room:
             batches.append([])
-            index, room = step.step_index, config.batch
+            room = config.batch
         batches[-1].append(number)
         room -= len(step.state)
     return batches
@@ -242,21 +241,24 @@ def replay_batches(steps: Sequence[RecordedStep], config: SamplerConfig) -> list
 def recorded_velocities(
     policy: VideoPolicy, steps: Sequence[RecordedStep], config: SamplerConfig
 ) -> list[Float[Tensor, "#G C L h w"]]:
-    """Velocity of each recorded step's state (all of one index) under the policy's present weights, in one batch."""
+    """Velocity of each recorded step's state under the policy's present weights, in one batch."""
     states = torch.cat([step.state for step in steps])
     text = torch.cat([step.embeddings.expand(len(step.state), -1, -1) for step in steps])
-    velocity = _chunked_velocity(policy, states, config.sigmas[steps[0].step_index], text, config.batch)
+    sigmas = [config.sigmas[step.step_index] for step in steps for _ in step.state]
+    # one number where it is one: the call is then the rollout's own
+    sigma = sigmas[0] if len(set(sigmas)) == 1 else torch.tensor(sigmas, device=states.device)
+    velocity = _chunked_velocity(policy, states, sigma, text, config.batch)
     return list(velocity.split([len(step.state) for step in steps]))
 
 
 def replay(policy: VideoPolicy, steps: Sequence[RecordedStep], *, config: SamplerConfig) -> list[ReplayedStep]:
-    """Score recorded steps of one index again, with gradient, in one forward.
+    """Score recorded steps again, with gradient, in one forward.
 
     A state that the group shares is one latent, else there are G. `config` must be the rollout's.
     """
-    sigma, sigma_next = config.sigmas[steps[0].step_index], config.sigmas[steps[0].step_index + 1]
     replayed = []
     for step, velocity in zip(steps, recorded_velocities(policy, steps, config), strict=True):
+        sigma, sigma_next = config.sigmas[step.step_index], config.sigmas[step.step_index + 1]
         next_state = step.rollout.next_states[step.position]
         old_velocity = step.rollout.old_velocities[step.position]
         scored = kernels.step(config.transition, step.state, velocity, sigma, sigma_next, next_x=next_state)
@@ -338,6 +340,9 @@ def _velocities(policy: VideoPolicy, groups: Sequence[_Group], index: int, confi
     ]
 
 
-def _chunked_velocity(policy: VideoPolicy, latents: Tensor, sigma: float, embeddings: Tensor, batch: int) -> Tensor:
-    chunks = zip(latents.split(batch), embeddings.split(batch), strict=True)
-    return torch.cat([policy.velocity(x, sigma, text).float() for x, text in chunks])
+def _chunked_velocity(
+    policy: VideoPolicy, latents: Tensor, sigma: float | Tensor, embeddings: Tensor, batch: int
+) -> Tensor:
+    sigmas = sigma.split(batch) if isinstance(sigma, Tensor) else repeat(sigma)
+    chunks = zip(latents.split(batch), sigmas, embeddings.split(batch), strict=False)
+    return torch.cat([policy.velocity(x, s, text).float() for x, s, text in chunks])

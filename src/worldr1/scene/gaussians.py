@@ -41,40 +41,79 @@ class LiftConfig:
             raise InputError(f"max_depth_jump must be positive, not {self.max_depth_jump}.")
 
 
+MAX_PIXELS_PER_PASS = 16_000_000
+"""Pixels that `lift_videos` works on at once; it holds about 50 bytes for each."""
+
+
 def gaussians_from_depth(
     video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction, frames: Sequence[int], *, config: LiftConfig
 ) -> Gaussians:
-    """One round Gaussian per kept pixel of `frames`, in the reconstruction's world and scale; float32, video's device.
+    """`lift_videos` of one video."""
+    return lift_videos([video], [reconstruction], frames, config=config)[0]
+
+
+def lift_videos(
+    videos: Sequence[Float[Tensor, "T 3 H W"]],
+    reconstructions: Sequence[Reconstruction],
+    frames: Sequence[int],
+    *,
+    config: LiftConfig,
+) -> list[Gaussians]:
+    """One round Gaussian per kept pixel of `frames`, in each reconstruction's world and scale; float32, video's device.
 
     The mean is the pixel's centre unprojected at its z-depth and estimated pose; the colour is the pixel's. Sky
     (confidence 0) becomes Gaussians at whatever far depth the reconstruction gives it: without them the sky would
     render as background. Dropped are `edge_pixels` and pixels of low, non-zero confidence.
 
-    Raises InputError if the video does not match the depth, a frame does not exist, or a depth is not positive.
+    All videos have one shape. Raises InputError if a video does not match its depth, a frame does not exist, or a
+    depth is not positive.
     """
-    _check_lift(video, reconstruction, frames)
-    chosen = list(frames)
-    depth = reconstruction.depth[chosen].to(video.device)
-    confidence = reconstruction.confidence[chosen].to(video.device)
-    intrinsics = reconstruction.intrinsics_px[chosen].to(depth)
-    poses = reconstruction.world_from_camera[chosen].to(depth)
+    scenes: list[Gaussians] = []
+    height, width = reconstructions[0].depth.shape[-2:]
+    per_pass = max(1, MAX_PIXELS_PER_PASS // max(1, len(frames) * height * width))
+    for start in range(0, len(videos), per_pass):
+        part = slice(start, start + per_pass)
+        scenes += _lift_pass(videos[part], reconstructions[part], list(frames), config)
+    return scenes
+
+
+def _lift_pass(
+    videos: Sequence[Tensor], reconstructions: Sequence[Reconstruction], frames: list[int], config: LiftConfig
+) -> list[Gaussians]:
+    """`lift_videos` in one go: many small scenes cost one scene's kernel launches, and one wait for the GPU."""
+    for video, reconstruction in zip(videos, reconstructions, strict=True):
+        _check_shapes(video, reconstruction, frames)
+    device = videos[0].device
+    depth = torch.stack([r.depth for r in reconstructions])[:, frames].to(device)
+    confidence = torch.stack([r.confidence for r in reconstructions])[:, frames].to(device)
+    intrinsics = torch.stack([r.intrinsics_px for r in reconstructions])[:, frames].to(depth)
+    poses = torch.stack([r.world_from_camera for r in reconstructions])[:, frames].to(depth)
+    colors = torch.stack(list(videos))[:, frames].movedim(2, -1)
+    if not bool((torch.isfinite(depth) & (depth > 0)).all()):
+        raise InputError("Depth must be positive and finite everywhere; give the sky a large finite depth.")
 
     keep = _grid(depth, config.stride_px) & ~edge_pixels(depth, config.max_depth_jump)
     keep &= (confidence == 0) | (confidence >= config.min_confidence)
-    points = torch.einsum("tij,thwj->thwi", poses[:, :3, :3], unproject(depth, intrinsics))
-    points = points + poses[:, None, None, :3, 3]
-    focal = (intrinsics[:, 0, 0] * intrinsics[:, 1, 1]).sqrt()
-    scales = config.scale_px * config.stride_px * depth / focal[:, None, None]
+    kept, counts = keep.flatten().nonzero()[:, 0], keep.flatten(1).sum(1).tolist()
+    points = torch.einsum("stij,sthwj->sthwi", poses[..., :3, :3], unproject(depth, intrinsics))
+    points = points + poses[:, :, None, None, :3, 3]
+    focal = (intrinsics[..., 0, 0] * intrinsics[..., 1, 1]).sqrt()
+    scales = config.scale_px * config.stride_px * depth / focal[..., None, None]
     opacities = config.opacity * torch.where(confidence == 0, 1.0, confidence)
-    means = points[keep].float()
-    return Gaussians(
-        means=means,
-        quats=means.new_tensor([1.0, 0.0, 0.0, 0.0]).repeat(len(means), 1),
+    quats = torch.zeros(len(kept), 4, device=device)
+    quats[:, 0] = 1
+    parts = (
+        points.flatten(0, 3)[kept].float(),
+        quats,
         # round, not flattened along the ray: the difference is below 0.1 dB and a disc vanishes from the side
-        scales=scales[keep].float()[:, None].repeat(1, 3),
-        opacities=opacities[keep].float(),
-        colors=video[chosen].permute(0, 2, 3, 1)[keep].float(),
+        scales.flatten()[kept].float()[:, None].repeat(1, 3),
+        opacities.flatten()[kept].float(),
+        colors.flatten(0, 3)[kept].float(),
     )
+    return [
+        Gaussians(means=m, quats=q, scales=s, opacities=o, colors=c)
+        for m, q, s, o, c in zip(*(part.split(counts) for part in parts), strict=True)
+    ]
 
 
 def edge_pixels(depth: Float[Tensor, "*batch H W"], max_depth_jump: float) -> Bool[Tensor, "*batch H W"]:
@@ -130,16 +169,25 @@ def check_render_inputs(
         )
     if height < 1 or width < 1:
         raise InputError(f"The image size must be positive, not {height} x {width}.")
-    if not all(bool(torch.isfinite(part).all()) for part in (*parts, world_from_camera, intrinsics_px)):
+    if not all_finite(*parts, world_from_camera, intrinsics_px):
         raise InputError("Gaussians and cameras must be finite; mask NaN and infinite depths before lifting them.")
-    if bool(((gaussians.opacities < 0) | (gaussians.opacities > 1)).any()) or bool((gaussians.scales < 0).any()):
+    low, high = gaussians.opacities >= 0, gaussians.opacities <= 1
+    in_range, turned = (low & high & (gaussians.scales >= 0).all(-1)).all(), (gaussians.quats != 0).any(-1).all()
+    if bool(in_range & turned):
+        return
+    if not bool(in_range):
         raise InputError("Opacities must be in [0, 1] and scales must not be negative.")
-    if bool((gaussians.quats == 0).all(dim=-1).any()):
-        raise InputError("A quaternion of zeros has no direction; use (1, 0, 0, 0) for none.")
+    raise InputError("A quaternion of zeros has no direction; use (1, 0, 0, 0) for none.")
 
 
-def _check_lift(video: Tensor, reconstruction: Reconstruction, frames: Sequence[int]) -> None:
-    """Raises InputError for what `gaussians_from_depth` cannot lift."""
+def all_finite(*tensors: Tensor) -> bool:
+    """Whether no value is NaN or infinite; the host waits for the GPU once, not once per tensor."""
+    flags = [torch.isfinite(tensor).all() for tensor in tensors]
+    return bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
+
+
+def _check_shapes(video: Tensor, reconstruction: Reconstruction, frames: Sequence[int]) -> None:
+    """Raises InputError for what `lift_videos` cannot lift."""
     num, height, width = reconstruction.depth.shape
     if tuple(video.shape) != (num, 3, height, width):
         raise InputError(
@@ -148,15 +196,12 @@ def _check_lift(video: Tensor, reconstruction: Reconstruction, frames: Sequence[
         )
     if len(frames) == 0 or min(frames) < 0 or max(frames) >= num:
         raise InputError(f"frames must name at least one of 0..{num - 1}, not {list(frames)}.")
-    depth = reconstruction.depth[list(frames)]
-    if not bool((torch.isfinite(depth) & (depth > 0)).all()):
-        raise InputError("Depth must be positive and finite everywhere; give the sky a large finite depth.")
 
 
-def _grid(depth: Float[Tensor, "K H W"], stride_px: int) -> Bool[Tensor, "K H W"]:
+def _grid(depth: Float[Tensor, "*batch H W"], stride_px: int) -> Bool[Tensor, "*batch H W"]:
     """True at the middle pixel of every stride_px x stride_px cell."""
     grid = torch.zeros_like(depth, dtype=torch.bool)
-    grid[:, stride_px // 2 :: stride_px, stride_px // 2 :: stride_px] = True
+    grid[..., stride_px // 2 :: stride_px, stride_px // 2 :: stride_px] = True
     return grid
 
 

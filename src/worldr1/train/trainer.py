@@ -295,7 +295,7 @@ class Trainer:
         return metrics | self._apply(bool(terms))
 
     def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
-        """Forward and backward of recorded steps of one index (gradients add up); num_steps: of the whole update."""
+        """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
         sampler, objective = self.method.sampler, self.method.objective
         steps = [step for step, _ in recorded]
         references: Sequence[Tensor | None] = [None] * len(steps)
@@ -303,7 +303,6 @@ class Trainer:
             with torch.no_grad(), base_model(self.policy.transformer, self.base_state):
                 references = recorded_velocities(self.policy, steps, sampler)
         rectifications = sampler.rectifications
-        scale = StepScale.of(rectifications[steps[0].step_index - sampler.first_index], rectifications)
         terms = [
             group_loss(
                 objective,
@@ -312,9 +311,9 @@ class Trainer:
                 reference,
                 advantages=group.advantages.to(self.device),
                 valid=group.valid.to(self.device),
-                scale=scale,
+                scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
             )
-            for replayed, reference, (_, group) in zip(
+            for replayed, reference, (step, group) in zip(
                 replay(self.policy, steps, config=sampler), references, recorded, strict=True
             )
         ]

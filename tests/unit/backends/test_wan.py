@@ -108,6 +108,18 @@ def test_everything_arrives_frozen_and_velocity_is_differentiable_in_what_is_tha
     assert weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_every_latent_may_have_a_sigma_of_its_own(tiny_wan_folder: Path, guidance: float) -> None:
+    policy = WanPolicy.from_folder(tiny_wan_folder, max_text_length=16, guidance=guidance)
+    latents = torch.randn(3, *policy.latent_shape(5, 32, 48), generator=torch.Generator().manual_seed(0))
+    text, sigmas = policy.encode(["a red ball", "camera push in", "the floor"]), [0.9, 0.2, 0.5]
+    together = policy.velocity(latents, torch.tensor(sigmas), text)
+    for row, sigma in enumerate(sigmas):
+        alone = policy.velocity(latents[row : row + 1], sigma, text[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-5)
+    assert not torch.allclose(together, policy.velocity(latents, 0.9, text), atol=1e-3)
+
+
 def test_guidance_moves_the_velocity_away_from_the_negative_prompt(tiny_wan_folder: Path) -> None:
     plain = WanPolicy.from_folder(tiny_wan_folder, max_text_length=16)
     guided = WanPolicy.from_folder(tiny_wan_folder, max_text_length=16, guidance=3.0, negative_prompt="a floor")

@@ -60,7 +60,7 @@ class Policy:
         self._texts = list(prompts)
         return torch.tensor([[[float(len(text))]] for text in prompts])
 
-    def velocity(self, latents: Tensor, sigma: float, embeddings: Tensor) -> Tensor:
+    def velocity(self, latents: Tensor, sigma: float | Tensor, embeddings: Tensor) -> Tensor:
         if sigma == 1.0:
             for text, latent in zip(self._texts, latents, strict=True):
                 self.starts.setdefault(text, []).append(latent.clone())

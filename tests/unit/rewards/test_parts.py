@@ -14,7 +14,7 @@ from worldr1.rewards.reconstruction import (
     at_size,
     compare_redrawn,
     reconstruction_score,
-    redraw_job,
+    redraw_jobs,
     split_frames,
 )
 from worldr1.rewards.rendering import render_jobs
@@ -37,7 +37,7 @@ def test_the_scene_of_a_held_out_redraw_holds_even_frames_only(path: Callable, c
     video = clip(path("push_in"))
     painted = video.video.clone()
     painted[1::2] = 0.0
-    job = redraw_job(painted, video.truth, config=ReconstructionConfig())
+    job = redraw_jobs([painted], [video.truth], config=ReconstructionConfig())[0]
     assert float(job.gaussians.colors.min()) >= 0.04
     assert torch.equal(job.world_from_camera, video.truth.world_from_camera[1::2])
 
@@ -72,7 +72,7 @@ def test_nothing_covered_has_no_psnr() -> None:
 
 def test_a_true_reconstruction_redraws_its_video(path: Callable, clip: Callable) -> None:
     video = clip(path("orbit_left"))
-    job = redraw_job(video.video, video.truth, config=ReconstructionConfig())
+    job = redraw_jobs([video.video], [video.truth], config=ReconstructionConfig())[0]
     drawn = render_jobs(SplatRenderer(), [job], height=24, width=36, background=torch.zeros(3))[0]
     redrawn = compare_redrawn(video.video, drawn, config=ReconstructionConfig())
     assert redrawn.coverage > 0.9
@@ -102,7 +102,7 @@ def test_scenes_are_drawn_alone_or_together_with_the_same_result(path: Callable,
             return [self(s, w, k, **size) for s, w, k in zip(scenes, world_from_camera, intrinsics_px, strict=True)]
 
     clips = [clip(path(token)) for token in ("push_in", "pan_left")]
-    jobs = [redraw_job(c.video, c.truth, config=ReconstructionConfig()) for c in clips]
+    jobs = [redraw_jobs([c.video], [c.truth], config=ReconstructionConfig())[0] for c in clips]
     size = {"height": 24, "width": 36, "background": torch.zeros(3)}
     renderer = Batching()
     together, alone = render_jobs(renderer, jobs, **size), render_jobs(SplatRenderer(), jobs, **size)

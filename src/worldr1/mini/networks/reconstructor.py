@@ -179,7 +179,7 @@ class Reconstruct:
         self.autocast = autocast
 
     def __call__(self, videos: Float[Tensor, "B T 3 H W"]) -> list[Reconstruction]:
-        """Lift every video; a blank one (no texture to match) is REJECTED."""
+        """Lift every video; a blank one (no texture to match) is REJECTED. Poses come on the CPU."""
         height, width = videos.shape[-2:]
         k = intrinsics_px(height, width).float().to(videos.device).expand(videos.shape[1], 3, 3)
         results = []
@@ -188,16 +188,17 @@ class Reconstruct:
                 geometry = self.network(chunk)
             confidence = 1 / (1 + geometry.log_error.exp() / 0.05) * (geometry.sky_logit < 0)
             depth = geometry.log_depth.exp()
-            textured = chunk.flatten(2).std(-1).mean(1) > MIN_CONTRAST
+            textured = (chunk.flatten(2).std(-1).mean(1) > MIN_CONTRAST).tolist()
+            poses = geometry.world_from_camera.cpu()  # small, and read number by number
             for i in range(chunk.shape[0]):
                 results.append(
                     Reconstruction(
-                        world_from_camera=geometry.world_from_camera[i],
+                        world_from_camera=poses[i],
                         depth=depth[i],
                         intrinsics_px=k,
                         confidence=confidence[i],
-                        status=Status.OK if bool(textured[i]) else Status.REJECTED,
-                        reason="" if bool(textured[i]) else "the video has no texture to reconstruct from",
+                        status=Status.OK if textured[i] else Status.REJECTED,
+                        reason="" if textured[i] else "the video has no texture to reconstruct from",
                     )
                 )
         return results

@@ -96,9 +96,11 @@ class _Head:
         self.tokenizer = tokenizer
 
     def _read(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        ids = prompt_ids(self.tokenizer, prompts, self.trunk.config.max_text_length)
+        texts = list(dict.fromkeys(prompts))  # a group shares its prompt, and a video's frames do
+        ids = prompt_ids(self.tokenizer, texts, self.trunk.config.max_text_length)
+        row = {text: number for number, text in enumerate(texts)}
         with torch.no_grad():
-            return self.trunk.read(images, ids.to(images.device))
+            return self.trunk.read(images, ids[[row[text] for text in prompts]].to(images.device))
 
 
 class TrunkCritic(_Head):
