@@ -111,6 +111,15 @@ def test_generate_from_a_model_folder(tiny_wan_folder: Path, tmp_path: Path) -> 
     assert read_mp4(out).shape == (5, 3, 32, 48)
 
 
+def test_the_packaged_adapter_changes_the_video(
+    generated: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    out = tmp_path / "trained.mp4"
+    assert main(["generate", *FEW, "--seed", "7", "--lora", "mini", "--out", str(out)]) == 0
+    difference = float((read_mp4(out) - read_mp4(generated[0] / "a-000.mp4")).abs().mean())
+    assert 0.002 < difference < 0.1, "the same scene, another model"
+
+
 def test_an_adapter_brings_its_guidance(tmp_path: Path, capsys: Lines) -> None:
     file = adapter(tmp_path / "adapter.safetensors", base="elsewhere", guidance=2.0)
     command = ["generate", *FEW, "--lora", str(file), "--out", str(tmp_path / "a.mp4"), "--json"]

@@ -72,6 +72,7 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
         assert (row["ratio_mean"], row["fault_fraction"]) == (1.0, 0.0)
         assert ("s_recon" in row, "s_traj" in row) == (row["phase"] == "main",) * 2
     assert rows[0]["kl"] == 0.0 < rows[1]["kl"]
+    assert json.loads((run / "previews" / "shipped_after" / "records.json").read_text())["records"][0]["reward"] > 0
     for name in ("before", "after"):
         folder = run / "previews" / name
         records = json.loads((folder / "records.json").read_text())["records"]
@@ -79,8 +80,9 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
         assert all((folder / record["video"]).stat().st_size > 1000 for record in records)
     assert [path.name for path in list_checkpoints(run)] == ["000001", "000002", "000003"]
     lines = out.splitlines()
-    assert lines[-3].startswith("this run: Reward: ")
-    assert lines[-2:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
+    longer, own = lines[:2]
+    assert longer.startswith("a longer run: Reward: ") and own.startswith("this run: Reward: ")
+    assert lines[2:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
     assert (run / "report.html").stat().st_size > 10_000
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from worldr1.errors import InputError
 
-PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "pack", "unpack")
+PARTS = ("corpus", "vae", "reconstructor", "base", "trunk", "presence", "pack", "unpack")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     import torch
 
-    from worldr1.pretrain.build import BuildConfig, build
+    from worldr1.pretrain.build import build
+    from worldr1.pretrain.parts import BuildConfig
 
     if args.device == "cuda" and not torch.cuda.is_available():
         raise InputError("this machine has no CUDA GPU; give --device cpu (slow) or use another machine")

@@ -5,11 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLWan
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from worldr1.backends.wan import decode_latents
 from worldr1.diffusion.schedule import sigma_grid
-from worldr1.mini.networks.base import MAX_TEXT_LENGTH, SHIFT
+from worldr1.mini.networks.base import LATENT_CHANNELS, MAX_TEXT_LENGTH, SHIFT
 from worldr1.mini.networks.trunk import prompt_ids
 from worldr1.noise.canvas import plan_canvas, sample_canvas_batch
 from worldr1.pretrain.corpus import plan_paths
@@ -133,3 +135,16 @@ def sample(
             )[0]
         x = x + (sigma_next - sigma) * velocity.float()
     return x
+
+
+@torch.no_grad()
+def generate(
+    model: BaseModel, vae: AutoencoderKLWan, tokenizer: Any, prompts: Sequence[str], generator: torch.Generator
+) -> Int[Tensor, "B T 3 H W"]:
+    """One uint8 clip per prompt, from white noise; `generator` lives on the model's device."""
+    device = generator.device
+    embeddings = model.embed(*tokenize(tokenizer, prompts, device))
+    noise = torch.randn((len(prompts), LATENT_CHANNELS, 5, 8, 12), generator=generator, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        video = torch.cat([decode_latents(vae, part) for part in sample(model, embeddings, noise).split(32)])
+    return (video.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -34,7 +34,7 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
         shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
     metrics = {
         part: json.loads((parts / f"{part}.metrics.json").read_text())
-        for part in PARTS
+        for part in WHAT
         if (parts / f"{part}.metrics.json").exists()
     }
     return write_index(weights, metrics)
@@ -65,7 +65,8 @@ WHAT = {
     "vae": "AutoencoderKLWan: x8 in space, x4 in time, 48 channels",
     "base": "WanTransformer3DModel and UMT5EncoderModel: text to latents",
     "reconstructor": "3D model (Depth Anything 3's role): video to depth, cameras, confidence",
-    "trunk": "critic, quality score and perceptual distance (the roles of Qwen3-VL, HPSv3 and LPIPS)",
+    "trunk": "critic, sharpness and perceptual distance (the roles of Qwen3-VL, HPSv3 and LPIPS)",
+    "presence": "the trunk's branch that looks for the solids that a prompt names (a part of the quality score)",
 }
 
 

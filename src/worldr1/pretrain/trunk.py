@@ -2,7 +2,6 @@
 the quality head on blurred frames and misnamed solids, the distance on damaged pairs.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -16,9 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from worldr1.mini.networks.base import MAX_TEXT_LENGTH
 from worldr1.mini.networks.reconstructor import Reconstruct
 from worldr1.mini.networks.trunk import MAX_DIGIT, Trunk, prompt_ids
-from worldr1.mini.prompts import COLOUR_NAMES, named_solids
 from worldr1.mini.render import SKY_DEPTH
-from worldr1.mini.scenes import SOLID_TEXTURES, SOLIDS
 from worldr1.pretrain.corpus import Corpus, warp
 from worldr1.pretrain.damage import add_noise, blur
 from worldr1.pretrain.vae import through_vae, to_float
@@ -150,82 +147,36 @@ def digit_targets(grade: Float[Tensor, " B"]) -> Float[Tensor, "B 10"]:
     return (1 - (value[:, None] - digits).abs()).clamp(min=0)
 
 
-def misname(prompt: str, generator: torch.Generator) -> tuple[str, float]:
-    """A prompt that names a solid that is not there (one changed, or one added), and the share of its solids so."""
-
-    def draw(options: Sequence[str]) -> str:
-        return options[int(torch.randint(len(options), (1,), generator=generator))]
-
-    solids = named_solids(prompt)
-    free = [colour for colour in COLOUR_NAMES if f" {colour} " not in prompt]
-    if not solids or not free:
-        return prompt, 0.0
-    chosen = solids[int(torch.randint(len(solids), (1,), generator=generator))]
-    start, end = chosen.span
-    colour = draw(free)
-    if len(solids) < 3 and float(torch.rand(1, generator=generator)) < 0.5:
-        first = solids[0].span[0] - len("A ")
-        joint = " and" if len(solids) == 1 else ","
-        extra = f"A {draw(SOLID_TEXTURES)} {colour} {draw(SOLIDS)}{joint} a"
-        return prompt[:first] + extra + prompt[first + 1 :], 1 / (len(solids) + 1)
-    solid = draw(SOLIDS)
-    renamed = prompt[:start] + f"{chosen.texture} {colour} {solid}" + prompt[end:]
-    # its motion sentence goes with it: a mover that the list does not name would give the wrong prompt away
-    return renamed.replace(f"The {chosen.colour} {chosen.solid} ", f"The {colour} {solid} "), 1 / len(solids)
-
-
 QUALITY_BLUR_PX = 2.5
-BLUR_PENALTY, MISSING_PENALTY = 0.6, 0.7
+BLUR_PENALTY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualitySet:
-    """VAE-decoded frames with right and wrong prompts."""
+    """VAE-decoded frames with their prompts."""
 
     frames: Int[Tensor, "N 3 H W"]
     """uint8."""
     ids: Int[Tensor, "N S"]
-    """Of the true prompt."""
-    wrong_ids: Int[Tensor, "N W S"]
-    """Of prompts that each name something missing."""
-    missing: Float[Tensor, "N W"]
-    """Their shares of missing solids; 0: the prompt has no solid to misname."""
 
 
 FIRST_FRAMES = 5
 """Quality frames are drawn from these: R_gen scores the first K frames."""
-WRONG_PROMPTS = 8
 
 
 @torch.no_grad()
 def make_quality_set(
-    corpora: Sequence[Corpus],
-    *,
-    vae: AutoencoderKLWan,
-    tokenizer: PreTrainedTokenizerBase,
-    generator: torch.Generator,
+    corpus: Corpus, *, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerBase, generator: torch.Generator
 ) -> QualitySet:
-    """One decoded frame of each clip (of a corpus of stills: the only one), its prompt and wrong ones."""
-    frames = [_early_frames(video, vae, generator) for corpus in corpora for video in corpus.video.split(64)]
-    prompts = [prompt for corpus in corpora for prompt in corpus.prompts]
-    wrong = [misname(prompt, generator) for prompt in prompts for _ in range(WRONG_PROMPTS)]
-    device, shape = frames[0].device, (len(prompts), WRONG_PROMPTS)
-    wrong_ids = prompt_ids(tokenizer, [text for text, _ in wrong], MAX_TEXT_LENGTH)
-    return QualitySet(
-        frames=torch.cat(frames),
-        ids=prompt_ids(tokenizer, prompts, MAX_TEXT_LENGTH).to(device),
-        wrong_ids=wrong_ids.unflatten(0, shape).to(device),
-        missing=torch.tensor([share for _, share in wrong], device=device).unflatten(0, shape),
-    )
-
-
-def _early_frames(
-    video: Int[Tensor, "B T 3 H W"], vae: AutoencoderKLWan, generator: torch.Generator
-) -> Int[Tensor, "B 3 H W"]:
-    decoded = through_vae(vae, to_float(video[:, :FIRST_FRAMES]))
-    which = torch.randint(decoded.shape[1], (len(video),), generator=generator).to(decoded.device)
-    chosen = decoded[torch.arange(len(video), device=decoded.device), which]
-    return (chosen * 255).round().to(torch.uint8)
+    """One early decoded frame of each clip. Imperfect clips too: in their first frames everything is still right."""
+    frames = []
+    for video in corpus.video.split(64):
+        decoded = through_vae(vae, to_float(video[:, :FIRST_FRAMES]))
+        which = torch.randint(decoded.shape[1], (len(video),), generator=generator).to(decoded.device)
+        chosen = decoded[torch.arange(len(video), device=decoded.device), which]
+        frames.append((chosen * 255).round().to(torch.uint8))
+    ids = prompt_ids(tokenizer, corpus.prompts, MAX_TEXT_LENGTH)
+    return QualitySet(frames=torch.cat(frames), ids=ids.to(frames[0].device))
 
 
 class TrunkTask:
@@ -275,12 +226,8 @@ class TrunkTask:
         if float(self._rand(1)) < 0.5:
             frames = frames.flip(-1)
         grade = (self._rand(self.batch) - 0.3).clamp(min=0) / 0.7
-        wrong, which = self._rand(self.batch) < 0.5, (self._rand(self.batch) * WRONG_PROMPTS).long()
-        ids = torch.where(wrong[:, None], self.quality_set.wrong_ids[rows, which], self.quality_set.ids[rows])
-        missing = self.quality_set.missing[rows, which] * wrong
-        target = 1 - BLUR_PENALTY * grade - MISSING_PENALTY * missing
-        _, quality = self.trunk.read(blur(frames, grade * QUALITY_BLUR_PX), ids)
-        return (quality - target).square().mean()
+        _, quality = self.trunk.read(blur(frames, grade * QUALITY_BLUR_PX), self.quality_set.ids[rows])
+        return (quality - (1 - BLUR_PENALTY * grade)).square().mean()
 
     def _distance(self) -> Tensor:
         rows = self._rows(len(self.quality_set.ids))

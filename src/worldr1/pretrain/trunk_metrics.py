@@ -44,25 +44,10 @@ def trunk_metrics(
     grade = torch.rand(len(frames), generator=generator, device=frames.device)
     blurred = torch.cat([blur(f, g * QUALITY_BLUR_PX) for f, g in zip(frames.split(64), grade.split(64), strict=True)])
     metrics["quality_spearman_blur"] = _spearman(-grade, _quality(trunk, blurred, quality_set.ids))
-    metrics |= prompt_preference(trunk, quality_set)
     other, difference = damage_pair(frames, generator)
     distance = torch.cat([trunk.distance(a, b) for a, b in zip(frames.split(64), other.split(64), strict=True)])
     metrics["distance_spearman"] = _spearman(difference, distance)
     return metrics
-
-
-@torch.no_grad()
-def prompt_preference(trunk: Trunk, quality_set: QualitySet) -> dict[str, float]:
-    """Does the quality head prefer a frame's own prompt to ones that name something missing? Pairs; 0.5 is chance."""
-    frames, num_wrong = to_float(quality_set.frames), quality_set.wrong_ids.shape[1]
-    right = _quality(trunk, frames, quality_set.ids)
-    wrong = torch.stack([_quality(trunk, frames, quality_set.wrong_ids[:, i]) for i in range(num_wrong)], 1)
-    named, drop = quality_set.missing > 0, right[:, None] - wrong
-    return {
-        "quality_prefers_true_prompt": float((drop > 0)[named].float().mean()),
-        "quality_drop_missing": float(drop[named].mean()),
-        "quality_mean": float(right.mean()),
-    }
 
 
 def _quality(trunk: Trunk, frames: Tensor, ids: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from worldr1.backends.mini import mini_index
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import new_text_encoder, new_transformer, new_vae, train_tokenizer
 from worldr1.pretrain import pack as module
-from worldr1.pretrain.build import BuildConfig, build
+from worldr1.pretrain.build import build
 from worldr1.pretrain.loop import bf16_state
 from worldr1.pretrain.pack import PARTS, pack
+from worldr1.pretrain.parts import BuildConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from worldr1.geometry.se3 import geodesic_rad
 from worldr1.mini.prompts import named_solids
 from worldr1.mini.promptset import random_prompts
 from worldr1.mini.render import SKY_DEPTH
-from worldr1.pretrain.trunk import Damage, damage_geometry, damage_pair, digit_targets, misname
+from worldr1.pretrain.presence import misname
+from worldr1.pretrain.trunk import Damage, damage_geometry, damage_pair, digit_targets
 from worldr1.types import Reconstruction, intrinsics_px
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 4

@@ -2,9 +2,12 @@
 distance (LPIPS's role).
 
 The image becomes features at three scales; its coarsest tokens and the prompt's words attend to each other together
-with one query token per language head. The distance compares the features themselves, as LPIPS does.
+with one query token per language head. The distance compares the features themselves, as LPIPS does. Attention did not
+learn to miss an object (docs/log.md), so the quality score also looks for every solid that the prompt names: its
+texture, colour and kind must agree with the picture in one place.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +18,14 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from worldr1.mini.networks.reconstructor import Block
+from worldr1.mini.prompts import COLOUR_NAMES, named_solids
+from worldr1.mini.scenes import SOLID_TEXTURES, SOLIDS
 
 MAX_DIGIT = 9
+ATTRIBUTES = (*SOLID_TEXTURES, *COLOUR_NAMES, *SOLIDS)
+"""What a named solid is described by."""
+MISSING_PENALTY = 0.7
+"""What the quality score loses when none of the named solids can be seen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +38,8 @@ class TrunkConfig:
     width: int = 96
     channels: tuple[int, int, int] = (32, 64, 96)
     """At strides 2, 4 and 8."""
+    presence_channels: int = 64
+    """Of the branch that looks for named solids."""
     layers: int = 3
     heads: int = 4
 
@@ -56,6 +67,7 @@ class Trunk(nn.Module):
         self.critic = nn.Linear(third, MAX_DIGIT + 1)
         self.quality = nn.Linear(third, 1)
         self.channel_weights = nn.ParameterList([nn.Parameter(torch.zeros(c)) for c in config.channels])
+        self.presence = Presence(second, config.presence_channels)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B c h w"]]:
         """Feature maps at strides 2, 4 and 8."""
@@ -78,6 +90,10 @@ class Trunk(nn.Module):
         answers = self.norm(x[:, :2])
         return self.critic(answers[:, 0]).float(), self.quality(answers[:, 1])[:, 0].float()
 
+    def present(self, images: Float[Tensor, "B 3 H W"], named: Int[Tensor, "B K 3"]) -> Float[Tensor, "B K"]:
+        """Logits that each named solid (`named_ids`) is in the picture."""
+        return self.presence(self.features(images)[1], named)
+
     def distance(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
         """1 - exp(-weighted squared difference of unit features): 0 for equal images, towards 1 for unrelated ones."""
         total = a.new_zeros(a.shape[0])
@@ -86,6 +102,40 @@ class Trunk(nn.Module):
             weighted = (x - y).square() * F.softplus(weight)[None, :, None, None]
             total = total + weighted.sum(1).mean((1, 2))
         return 1 - torch.exp(-total)
+
+
+class Presence(nn.Module):
+    """Does any place of the picture look like this solid?"""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.look = nn.Sequential(
+            nn.Conv2d(inputs, channels, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+        self.attributes = nn.Embedding(len(ATTRIBUTES), channels)
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Float[Tensor, "B c h w"], named: Int[Tensor, "B K 3"]) -> Float[Tensor, "B K"]:
+        """log mean exp, a smooth maximum, over places of the three attributes' summed agreement with the place."""
+        places = self.look(features).flatten(2).float()
+        wanted = self.attributes(named.clamp(min=0)).sum(2).float()
+        agreement = torch.einsum("bkc,bcn->bkn", wanted, places) / places.shape[1] ** 0.5
+        return agreement.logsumexp(-1) - math.log(places.shape[-1]) + self.bias
+
+
+def named_ids(prompts: Sequence[str]) -> Int[Tensor, "B K 3"]:
+    """Texture, colour and kind (indices into ATTRIBUTES) of every solid that each prompt names; -1 pads."""
+    number = {word: index for index, word in enumerate(ATTRIBUTES)}
+    solids = [[(s.texture, s.colour, s.solid) for s in named_solids(prompt)] for prompt in prompts]
+    ids = torch.full((len(prompts), max([1, *map(len, solids)]), 3), -1)
+    for row, named in enumerate(solids):
+        for slot, words in enumerate(named):
+            ids[row, slot] = torch.tensor([number[word] for word in words])
+    return ids
 
 
 class _Head:
@@ -112,11 +162,16 @@ class TrunkCritic(_Head):
 
 
 class TrunkQuality(_Head):
-    """`protocols.QualityModel`: about 1 for a sharp frame that shows all its prompt names, less otherwise."""
+    """`protocols.QualityModel`: about 0.8 for a sharp frame that shows all its prompt names, less otherwise."""
 
     def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:
-        """Score of each frame."""
-        return self._read(frames, prompts)[1]
+        """Score of each frame: sharpness - MISSING_PENALTY * (mean probability that a named solid is missing)."""
+        named = named_ids(prompts).to(frames.device)
+        with torch.no_grad():
+            missing = (-self.trunk.present(frames, named)).sigmoid()
+        there = (named[..., 0] >= 0).to(missing)
+        share = (missing * there).sum(1) / there.sum(1).clamp(min=1)
+        return self._read(frames, prompts)[1] - MISSING_PENALTY * share
 
 
 class TrunkDistance:

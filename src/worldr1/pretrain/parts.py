@@ -1,0 +1,105 @@
+"""What the builders of all parts share: the settings, corpora and weights in the state folder, pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from worldr1.errors import InputError
+from worldr1.mini.networks.base import new_vae
+from worldr1.pretrain.corpus import Corpus
+from worldr1.pretrain.loop import Fit, bf16_state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig:
+    """Where and how long."""
+
+    state: Path
+    """Holds corpora and training state; may lie on a scratch disk."""
+    out: Path
+    """Receives `PART.safetensors` (bf16), `PART.metrics.json` (held out) and pictures."""
+    seconds: float = 400.0
+    total_s: float = 400.0
+    device: str = "cuda"
+    clips: int = 24_000
+    held_out: int = 384
+    critic_clips: int = 3000
+    """Consistent clips whose damaged reconstructions train the critic."""
+    critic_views: int = 5
+    """Renders of each, every one with another damage."""
+    stills: int = 12_288
+    """Frames of scenes of their own that train the branch that looks for named solids."""
+    workers: int = 1
+    """Processes that draw the critic's pictures: thousands of small scenes keep a GPU idle and one CPU core busy."""
+    batch: int = 32
+    seed: int = 2026
+
+    def generator(self, offset: int) -> torch.Generator:
+        """A generator on the training device."""
+        return torch.Generator(self.device).manual_seed(self.seed + offset)
+
+
+def load_corpus(config: BuildConfig, name: str) -> Corpus:
+    """A corpus that `mini build corpus` left. Raises InputError if there is none."""
+    if not (config.state / name / "prompts.json").exists():
+        raise InputError(f"there is no corpus in {config.state}; run `worldr1 mini build corpus` first")
+    return Corpus.load(config.state / name, config.device)
+
+
+def load_weights(config: BuildConfig, part: str) -> dict[str, Tensor]:
+    """The trained weights of a part in float32. Raises InputError if it is not built yet."""
+    for folder in (config.out, config.state):
+        if (folder / f"{part}.safetensors").exists():
+            return {k: v.float() for k, v in load_file(folder / f"{part}.safetensors").items()}
+    raise InputError(f"there are no weights of the {part}; run `worldr1 mini build {part}` first")
+
+
+def warm_start(module: nn.Module, config: BuildConfig, part: str) -> None:
+    """Begin from the weights in the state folder (`unpack` puts shipped ones there) where there is no exact state."""
+    exact = config.state / part / "state.safetensors"
+    if (config.state / f"{part}.safetensors").exists() and not exact.exists():
+        load_trained(module, config, part)
+
+
+def load_trained(module: nn.Module, config: BuildConfig, part: str) -> None:
+    """Put the weights in the state folder into `module`. Raises InputError if they are of another network."""
+    path = config.state / f"{part}.safetensors"
+    weights = {name: x.float() for name, x in load_file(path).items() if not name.startswith("latents_")}
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    # embed_tokens is tied; the presence branch is trained after the rest of the trunk
+    if [name for name in missing if "embed_tokens" not in name and not name.startswith("presence.")] or unexpected:
+        raise InputError(f"{path} is of another network; delete it to train the {part} anew")
+
+
+def finish(fit: Fit, module: nn.Module, config: BuildConfig, part: str) -> None:
+    """Save the exact state, then the averaged weights as bfloat16 in both folders."""
+    fit.save()
+    fit.use_ema()
+    module.eval().requires_grad_(False)
+    for folder in (config.out, config.state):
+        save_file(bf16_state(module), folder / f"{part}.safetensors")
+
+
+def load_vae(config: BuildConfig) -> AutoencoderKLWan:
+    """The trained VAE, with its latent statistics."""
+    weights = load_weights(config, "vae")
+    vae = new_vae()
+    vae.register_to_config(
+        latents_mean=weights.pop("latents_mean").tolist(), latents_std=weights.pop("latents_std").tolist()
+    )
+    vae.load_state_dict(weights)
+    moved: Any = vae  # diffusers' decorated `to` confuses type checkers
+    return moved.to(config.device).eval().requires_grad_(False)
+
+
+def picture(rows: list[Tensor], path: Path) -> None:
+    """Rows of frames `[T, 3, H, W]` as one PNG."""
+    from PIL import Image
+
+    sheet = torch.cat([torch.cat(list(row), -1) for row in rows], -2).clamp(0, 1)
+    Image.fromarray((sheet.permute(1, 2, 0).float().cpu().numpy() * 255).round().astype("uint8")).save(path)
