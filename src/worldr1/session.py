@@ -21,7 +21,7 @@ from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeR
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from worldr1.train.lora import ADAPTER_FILE, prepare_trainable, save_adapter
+from worldr1.train.lora import ADAPTER_FILE, base_model, prepare_trainable, save_adapter
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.trainer import Method, PromptSets, Trainer
 from worldr1.types import Prompt
@@ -79,7 +79,9 @@ class Session:
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
         with self.log:
-            before = self._evaluation(BEFORE)
+            # resumed without this evaluation, the weights are no longer the base's
+            with base_model(self.trainer.policy.transformer, self.trainer.base_state):
+                before = self._evaluation(BEFORE)
             self._train()
             with self.trainer.ema.swap(self.trainer.parameters):
                 after = self._evaluation(AFTER)

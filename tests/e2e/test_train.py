@@ -17,6 +17,7 @@ from safetensors import safe_open
 from worldr1.build import load_experiment
 from worldr1.cli import main
 from worldr1.config import dump_toml
+from worldr1.evaluate.records import Evaluation
 from worldr1.train.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from worldr1.train.runlog import METRICS_FILE, read_metrics
 
@@ -94,6 +95,18 @@ def test_the_adapter_is_the_average_and_says_its_strength(finished: tuple[Path, 
         assert names == {f"transformer.{name}" for name in ema if name != "num_updates"}
         assert all(file.get_tensor(name).equal(ema[name.removeprefix("transformer.")]) for name in names)
     assert json.loads(metadata["lora_adapter_metadata"])["transformer.lora_alpha"] == 64.0
+
+
+def test_a_lost_evaluation_before_is_made_again_with_the_base_model(
+    finished: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    shutil.rmtree(run / "previews" / "before")
+    assert main(["train", "--resume", str(run)]) == 0
+    assert capsys.readouterr().out.replace(str(run), str(finished[0])) == finished[1]
+    kept, made = (Evaluation.load(folder / "previews" / "before") for folder in (finished[0], run))
+    assert made.records == kept.records
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_as_if_nothing_had_been(
