@@ -12,6 +12,7 @@ from torch import Tensor
 from worldr1.camera.trajectory import latent_poses
 from worldr1.errors import ConfigError, InputError
 from worldr1.noise.canvas import CanvasPlan, plan_canvas, sample_canvas
+from worldr1.noise.flow import FlowPlan, plan_flow, sample_flow
 from worldr1.noise.inject import mix
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.types import Trajectory
@@ -23,10 +24,12 @@ class NoiseConfig:
 
     strength: float = 1.0
     """a in x = sqrt(1 - a^2) fresh + a transported; 0 is plain independent noise."""
-    transport: Literal["canvas"] = "canvas"
-    """How noise follows the camera; `canvas` is the exact plane canvas."""
+    transport: Literal["canvas", "flow"] = "canvas"
+    """How noise follows the camera: `canvas` is the exact plane canvas, `flow` the paper's chain from frame to frame,
+    which forgets what leaves the picture. Both are exactly white."""
     min_cells: int = 16
-    """Canvas cells in the smallest pixel footprint: more meets the covariances between frames better."""
+    """Canvas cells (flow: particles) in the smallest pixel footprint: more meets the covariances between frames
+    better."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.strength <= 1.0:
@@ -36,18 +39,30 @@ class NoiseConfig:
 
 
 class PlanCache:
-    """The canvas plans of the most recently used paths. A plan takes 0.2 MB in mini and 50 to 80 MB at 480p."""
+    """The plans of the most recently used paths. A canvas plan takes 0.2 MB in mini and 50 to 80 MB at 480p."""
 
     def __init__(self, max_plans: int = 32) -> None:
         self._max_plans = max_plans
-        self._plans: OrderedDict[tuple[object, ...], CanvasPlan] = OrderedDict()
+        self._plans: OrderedDict[tuple[object, ...], CanvasPlan | FlowPlan] = OrderedDict()
 
-    def plan(self, trajectory: Trajectory, *, height: int, width: int, min_cells: int) -> CanvasPlan:
-        """The plan of a path for latent frames of `height` x `width`. Raises as `plan_canvas` and `latent_poses` do."""
+    def plan(
+        self,
+        trajectory: Trajectory,
+        *,
+        height: int,
+        width: int,
+        min_cells: int,
+        transport: Literal["canvas", "flow"] = "canvas",
+    ) -> CanvasPlan | FlowPlan:
+        """The plan of a path for latent frames of `height` x `width`.
+
+        Raises as `plan_canvas` or `plan_flow` and `latent_poses` do.
+        """
         path = trajectory.world_from_camera.numpy(force=True)
-        key = (path.tobytes(), path.shape, trajectory.focal_per_width, height, width, min_cells)
+        key = (path.tobytes(), path.shape, trajectory.focal_per_width, height, width, min_cells, transport)
         if key not in self._plans:
-            self._plans[key] = plan_canvas(
+            make_plan = plan_flow if transport == "flow" else plan_canvas
+            self._plans[key] = make_plan(
                 latent_poses(trajectory),
                 focal_per_width=trajectory.focal_per_width,
                 height=height,
@@ -72,7 +87,7 @@ def start_noise(
     trajectory: the requested path in video frames; None (no camera words) gives fresh noise, as strength 0 does, and
     that is bit for bit the fresh part of every other strength. latent_shape: (C, L, h, w).
     A sample depends on its seed alone: not on the batch, the device or the number of threads.
-    Raises InputError for no seeds, a path whose frames do not match L, or one that the canvas refuses.
+    Raises InputError for no seeds, a path whose frames do not match L, or one that the transport refuses.
     """
     if not seeds:
         raise InputError("give at least one seed")
@@ -80,13 +95,15 @@ def start_noise(
     if trajectory is None or config.strength == 0.0:
         return fresh
     num_channels, num_frames, height, width = latent_shape
-    plan = plans.plan(trajectory, height=height, width=width, min_cells=config.min_cells)
+    plan = plans.plan(trajectory, height=height, width=width, min_cells=config.min_cells, transport=config.transport)
     if plan.latent_size[0] != num_frames:
         raise InputError(
             f"the camera's path has {trajectory.num_frames} frames, which is {plan.latent_size[0]} latent frames, "
             f"but the latent has {num_frames}"
         )
-    transported = sample_canvas(
-        plan, num_channels=num_channels, seeds=[derive_seed(s, "start-noise-canvas") for s in seeds]
-    )
+    seeds = [derive_seed(s, f"start-noise-{config.transport}") for s in seeds]
+    if isinstance(plan, FlowPlan):
+        transported = sample_flow(plan, num_channels=num_channels, seeds=seeds)
+    else:
+        transported = sample_canvas(plan, num_channels=num_channels, seeds=seeds)
     return mix(fresh, transported, config.strength)

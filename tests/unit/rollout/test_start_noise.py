@@ -1,11 +1,15 @@
 """Start latents: fresh and transported parts, seeds, the plan cache."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from worldr1.camera.trajectory import synthesize
 from worldr1.errors import ConfigError, InputError
 from worldr1.geometry.se3 import make_pose, rotation_y
+from worldr1.noise.canvas import CanvasPlan
+from worldr1.noise.flow import FlowPlan
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 from worldr1.types import Trajectory
 
@@ -50,15 +54,38 @@ def test_a_sample_depends_on_its_seed_alone() -> None:
     assert not torch.equal(batch[0], batch[1])
 
 
+def test_flow_is_another_transport_with_the_same_fresh_part_and_rules() -> None:
+    flow = NoiseConfig(strength=1.0, transport="flow")
+    standing = start_noise(FIXED, SHAPE, [1, 2], flow, PlanCache())
+    assert torch.equal(standing, standing[:, :, :1].expand_as(standing))
+    mixed = start_noise(FIXED, SHAPE, [1, 2], NoiseConfig(strength=0.6, transport="flow"), PlanCache())
+    fresh = start_noise(None, SHAPE, [1, 2], flow, PlanCache())
+    assert torch.allclose(mixed, 0.8 * fresh + 0.6 * standing, atol=1e-6)
+    seeds = range(40)
+    along_flow = start_noise(PUSH, SHAPE, seeds, flow, PlanCache())
+    assert torch.equal(start_noise(PUSH, SHAPE, [7], flow, PlanCache())[0], along_flow[7])
+    assert float(along_flow[:, :, 4].var()) == pytest.approx(1.0, abs=4 * (2 / along_flow[:, :, 4].numel()) ** 0.5)
+    others = torch.stack(
+        (
+            start_noise(None, SHAPE, seeds, flow, PlanCache()),
+            start_noise(PUSH, SHAPE, seeds, NoiseConfig(), PlanCache()),
+        )
+    )
+    assert float((along_flow * others).mean(dim=(1, 2, 3, 4, 5)).abs().max()) < 4 / along_flow.numel() ** 0.5
+
+
 def test_plans_are_made_once_a_path_and_the_oldest_goes_first() -> None:
     plans = PlanCache(max_plans=2)
-    sizes = {"height": 8, "width": 12, "min_cells": 4}
+    sizes: dict[str, Any] = {"height": 8, "width": 12, "min_cells": 4}
     push = plans.plan(PUSH, **sizes)
     fixed = plans.plan(FIXED, **sizes)
     assert plans.plan(synthesize(["push_in"], 17), **sizes) is push, "equal paths share a plan"
     assert plans.plan(PUSH, **{**sizes, "min_cells": 9}) is not push, "this one drops `fixed`, the least recently used"
     assert plans.plan(PUSH, **sizes) is push
     assert plans.plan(FIXED, **sizes) is not fixed
+    along_flow = plans.plan(PUSH, height=8, width=12, min_cells=4, transport="flow")
+    assert isinstance(along_flow, FlowPlan), "a transport has plans of its own"
+    assert isinstance(plans.plan(PUSH, height=8, width=12, min_cells=4), CanvasPlan)
 
 
 def test_bad_values_are_refused() -> None:
