@@ -21,8 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("worldr1.cli.train", "post-train a video model from a recipe"),
     "generate": ("worldr1.cli.generate", "make videos from a prompt with camera words"),
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),
-    "camera": ("worldr1.cli.camera", "show what a prompt's camera words mean"),
-    "noise": ("worldr1.cli.noise", "write the camera-aware start noise of a prompt"),
+    "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
+    "noise": ("worldr1.cli.noise", "write the start noise that follows a prompt's or a file's camera"),
     "mini": ("worldr1.cli.mini", "render or rebuild the mini world"),
     "doctor": ("worldr1.cli.doctor", "say what works on this machine and how to get the rest"),
 }

@@ -1,12 +1,12 @@
-"""`worldr1 noise`: the camera-aware start noise of a prompt, as a safetensors file."""
+"""`worldr1 noise`: the camera-aware start noise of a prompt or of a file's path, as a safetensors file."""
 
 import argparse
+import json
 from pathlib import Path
 
 from safetensors.torch import save_file
 
-from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import requested_path
+from worldr1.cli.camera_path import add_path_arguments, requested_camera
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 
@@ -15,16 +15,19 @@ _FRAME_STRIDE = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--prompt, --out, the clip's and the latent's sizes, --strength, --seed."""
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="for example 'Camera push in. A red ball.'")
+    """--prompt or --poses with the clip's sizes, --out, the latent's sizes, --strength, --seed."""
+    add_path_arguments(parser, example="Camera push in. A red ball.")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE.safetensors", help="where the tensor `noise` goes"
     )
-    parser.add_argument("--width", type=int, default=832, metavar="PX", help="video width (default: 832)")
-    parser.add_argument("--height", type=int, default=480, metavar="PX", help="video height (default: 480)")
-    parser.add_argument("--frames", type=int, default=81, metavar="N", help="video frames, 4 k + 1 (default: 81)")
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="A", help="0: independent noise, 1: all of it moves (default: 1)"
+    )
+    parser.add_argument(
+        "--transport",
+        choices=("canvas", "flow"),
+        default="canvas",
+        help="flow: the paper's chain, which forgets what leaves the picture (default: canvas)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--channels", type=int, default=16, metavar="N", help="latent channels (default: 16)")
@@ -34,37 +37,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write `noise` [C, L, h, w] float32 with its origin as metadata; 0. Raises InputError for bad words or sizes."""
-    shape = _latent_shape(args)
+    """Write `noise` [C, L, h, w] float32 with its origin as metadata; 0.
+
+    Raises InputError for bad words, sizes or files.
+    """
+    _check_sizes(args)
     if not args.out.parent.is_dir():
         raise InputError(f"the folder {args.out.parent} does not exist: create it or choose another --out")
     if args.out.is_dir():
         raise InputError(f"--out {args.out} is a folder: give a file name")
-    tokens = parse_plan(args.prompt).tokens
-    trajectory = requested_path(tokens, args.frames)
-    noise = start_noise(trajectory, shape, [args.seed], NoiseConfig(strength=args.strength), PlanCache())[0]
-    origin = {"prompt": args.prompt, "tokens": " ".join(tokens)}
-    for name in ("strength", "seed", "width", "height", "frames", "spatial_stride"):
+    camera = requested_camera(args)
+    if args.poses is not None:
+        _check_frames(camera.num_frames, f"the number of poses in {args.poses}")
+    num_latent_frames = (camera.num_frames - 1) // _FRAME_STRIDE + 1
+    shape = (args.channels, num_latent_frames, args.height // args.spatial_stride, args.width // args.spatial_stride)
+    config = NoiseConfig(strength=args.strength, transport=args.transport)
+    noise = start_noise(camera.trajectory, shape, [args.seed], config, PlanCache())[0]
+    origin = {"tokens": " ".join(camera.plan.tokens), "frames": str(camera.num_frames)}
+    origin |= {"prompt": args.prompt} if args.poses is None else {"poses": str(args.poses)}
+    for name in ("strength", "transport", "seed", "width", "height", "spatial_stride"):
         origin[name] = str(getattr(args, name))
+    if camera.trajectory is not None:
+        origin["world_from_camera"] = json.dumps(camera.trajectory.world_from_camera.tolist())
+        origin["focal_per_width"] = str(camera.trajectory.focal_per_width)
     save_file({"noise": noise.contiguous()}, args.out, metadata=origin)
-    moves = ", then ".join(tokens) if tokens else "no camera words, so independent noise"
-    print(f"{args.out}: noise [C, L, h, w] = {list(noise.shape)}; {moves}")
+    moves = ", then ".join(camera.plan.tokens) or "no camera words, so independent noise"
+    source = moves if args.poses is None else f"the path in {args.poses}"
+    print(f"{args.out}: noise [C, L, h, w] = {list(noise.shape)}; {source}")
     return 0
 
 
-def _latent_shape(args: argparse.Namespace) -> tuple[int, int, int, int]:
-    """(C, L, h, w); InputError for sizes that no Wan VAE takes (conventions section 4)."""
+def _check_sizes(args: argparse.Namespace) -> None:
+    """InputError for sizes that no Wan VAE takes (conventions section 4)."""
     for name in ("width", "height"):
         size = getattr(args, name)
         if size < _SIZE_MULTIPLE or size % _SIZE_MULTIPLE:
             lower = max(size // _SIZE_MULTIPLE, 1) * _SIZE_MULTIPLE
             raise InputError(f"--{name} must be a positive multiple of {_SIZE_MULTIPLE}, got {size}: use {lower}")
-    if args.frames < 1 or (args.frames - 1) % _FRAME_STRIDE:
-        nearest = max(args.frames - 1, 0) // _FRAME_STRIDE * _FRAME_STRIDE + 1
-        raise InputError(f"--frames must be {_FRAME_STRIDE} k + 1, got {args.frames}: use {nearest}")
+    if args.frames is not None:
+        _check_frames(args.frames, "--frames")
     if args.channels < 1:
         raise InputError(f"--channels must be at least 1, got {args.channels}")
     stride = args.spatial_stride
     if stride < 1 or args.width % stride or args.height % stride:
         raise InputError(f"--spatial-stride must divide width and height, got {stride}: Wan uses 8 or 16")
-    return args.channels, (args.frames - 1) // _FRAME_STRIDE + 1, args.height // stride, args.width // stride
+
+
+def _check_frames(num_frames: int, what: str) -> None:
+    if num_frames < 1 or (num_frames - 1) % _FRAME_STRIDE:
+        nearest = max(num_frames - 1, 0) // _FRAME_STRIDE * _FRAME_STRIDE + 1
+        raise InputError(f"{what} must be {_FRAME_STRIDE} k + 1, got {num_frames}: use {nearest}")

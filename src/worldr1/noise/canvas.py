@@ -68,14 +68,7 @@ def plan_canvas(
     """
     if min(height, width, min_cells) < 1:
         raise InputError(f"height, width and min_cells must be at least 1, got {height}, {width}, {min_cells}")
-    poses = world_from_camera.double().cpu()
-    angle_deg = math.degrees(float(geodesic_rad(poses[:, :3, :3], poses[:1, :3, :3]).max()))
-    if angle_deg > MAX_ROTATION_DEG:
-        raise InputError(
-            f"the camera turns by {angle_deg:.0f} degrees; transported noise takes at most {MAX_ROTATION_DEG:.0f}: "
-            "use a smaller rotation or strength 0"
-        )
-    frame_from_canvas = plane_homographies(poses, intrinsics_px(height, width, focal_per_width))
+    frame_from_canvas = visible_homographies(world_from_camera, focal_per_width, height, width)
     points = _cell_positions(_canvas_grid(frame_from_canvas, height, width, min_cells))
 
     cells, counts = [], []
@@ -90,7 +83,7 @@ def plan_canvas(
         counts.append(torch.bincount(pixel, minlength=height * width))
     count = torch.cat(counts)
     return CanvasPlan(
-        latent_size=(len(poses), height, width),
+        latent_size=(len(frame_from_canvas), height, width),
         num_cells=points.shape[1],
         cells=torch.cat(cells),
         starts=(count.cumsum(0) - count).int(),
@@ -141,6 +134,38 @@ def plane_homographies(
     return intrinsics @ (rotation + translation * normal) @ torch.linalg.inv(intrinsics)
 
 
+def visible_homographies(
+    world_from_camera: Float[Tensor, "L 4 4"], focal_per_width: float, height: int, width: int
+) -> Float[Tensor, "L 3 3"]:
+    """`plane_homographies` of poses whose whole frames see the plane; height, width in (latent) pixels.
+
+    Raises InputError for rotations past 50 degrees and for cameras on, behind or turned away from the plane.
+    """
+    poses = world_from_camera.double().cpu()
+    angle_deg = math.degrees(float(geodesic_rad(poses[:, :3, :3], poses[:1, :3, :3]).max()))
+    if angle_deg > MAX_ROTATION_DEG:
+        raise InputError(
+            f"the camera turns by {angle_deg:.0f} degrees; transported noise takes at most {MAX_ROTATION_DEG:.0f}: "
+            "use a smaller rotation or strength 0"
+        )
+    frame_from_plane = plane_homographies(poses, intrinsics_px(height, width, focal_per_width))
+    plane_from_frame, singular = torch.linalg.inv_ex(frame_from_plane)  # singular: a camera on the plane itself
+    # A homography keeps convexity: where all four corners see the plane, so does all between them.
+    z = (plane_from_frame @ _corners(height, width))[:, 2]
+    if bool(singular.any()) or not bool((z >= _MIN_INVERSE_DEPTH).all()):
+        raise InputError(
+            "the camera passes or turns away from the plane at depth 1 that carries the noise: "
+            "use a shorter path or strength 0"
+        )
+    return frame_from_plane
+
+
+def _corners(height: int, width: int) -> Float[Tensor, "3 4"]:
+    """The picture's corners, homogeneous."""
+    corners = [[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]
+    return torch.tensor(corners, dtype=torch.float64)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _CanvasGrid:
     """The canvas in pixels of frame 0. Its corners are whole pixels: shifts by whole pixels are then exact."""
@@ -156,14 +181,7 @@ class _CanvasGrid:
 def _canvas_grid(frame_from_canvas: Float[Tensor, "L 3 3"], height: int, width: int, min_cells: int) -> _CanvasGrid:
     """The smallest canvas that covers every frame, with `min_cells` in the smallest footprint if MAX_CELLS allows."""
     canvas_from_frame = torch.linalg.inv(frame_from_canvas)
-    corners = canvas_from_frame.new_tensor([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-    # A homography keeps convexity: where all four corners see the plane, so does all between them.
-    x, y, z = (canvas_from_frame @ corners).unbind(1)
-    if bool((z < _MIN_INVERSE_DEPTH).any()):
-        raise InputError(
-            "the camera passes or turns away from the plane at depth 1 that carries the noise: "
-            "use a shorter path or strength 0"
-        )
+    x, y, z = (canvas_from_frame @ _corners(height, width)).unbind(1)
     x, y = x / z, y / z
     left, top = (math.floor(float(v.min()) + _ROUNDING) for v in (x, y))
     right, bottom = (math.ceil(float(v.max()) - _ROUNDING) for v in (x, y))

@@ -28,13 +28,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from worldr1.errors import InputError
-from worldr1.geometry.se3 import geodesic_rad
-from worldr1.noise.canvas import MAX_ROTATION_DEG, plane_homographies
+from worldr1.noise.canvas import visible_homographies
 from worldr1.seeding import make_generator
-from worldr1.types import intrinsics_px
 
-_MIN_INVERSE_DEPTH = 1e-3
-"""Of a frame's corner ray where it meets the plane: below, it sees (nearly) nothing of the plane."""
 _TOLERATED_STRETCH = 0.1
 """Of a particle's side: a cell that grows by less is not cut, which spares slow turns four times the particles."""
 
@@ -68,7 +64,7 @@ def plan_flow(
     """
     if min(height, width, min_cells) < 1:
         raise InputError(f"height, width and min_cells must be at least 1, got {height}, {width}, {min_cells}")
-    frame_from_plane = _checked_homographies(latent_poses.double().cpu(), focal_per_width, height, width)
+    frame_from_plane = visible_homographies(latent_poses, focal_per_width, height, width)
     per_side, size = math.isqrt(min_cells - 1) + 1, (height, width)
     generator = make_generator(0, "flow-jitter")
 
@@ -165,26 +161,6 @@ def warp_noise(
     warped = sums / area.sqrt().to(noise.dtype).masked_fill(empty, 1.0)[:, None]
     warped[empty] = torch.randn(int(empty.sum()), batch * channels, generator=generator, dtype=noise.dtype)
     return warped.T.reshape(noise.shape)
-
-
-def _checked_homographies(
-    poses: Float[Tensor, "L 4 4"], focal_per_width: float, height: int, width: int
-) -> Float[Tensor, "L 3 3"]:
-    """Pixels of each frame from pixels of frame 0; InputError where the plane is not in front of the whole frame."""
-    angle_deg = math.degrees(float(geodesic_rad(poses[:, :3, :3], poses[:1, :3, :3]).max()))
-    if angle_deg > MAX_ROTATION_DEG:
-        raise InputError(
-            f"the camera turns by {angle_deg:.0f} degrees; transported noise takes at most {MAX_ROTATION_DEG:.0f}: "
-            "use a smaller rotation or strength 0"
-        )
-    frame_from_plane = plane_homographies(poses, intrinsics_px(height, width, focal_per_width))
-    corners = poses.new_tensor([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-    if bool(((torch.linalg.inv(frame_from_plane) @ corners)[:, 2] < _MIN_INVERSE_DEPTH).any()):
-        raise InputError(
-            "the camera passes or turns away from the plane at depth 1 that carries the noise: "
-            "use a shorter path or strength 0"
-        )
-    return frame_from_plane
 
 
 def _newborn(

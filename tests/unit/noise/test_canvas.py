@@ -226,9 +226,10 @@ def test_paths_that_leave_the_plane_are_refused() -> None:
     with pytest.raises(InputError, match="turns by 51 degrees; transported noise takes at most 50"):
         plan_poses(turned(51.0))
     through, away = moved_right(0.0, 0.0), moved_right(0.0, 1e6)
-    through[1, 2, 3] = 1.5
-    with pytest.raises(InputError, match="passes or turns away from the plane"):
-        plan_poses(through)
+    for z in (1.0, 1.5):  # on the plane, behind it
+        through[1, 2, 3] = z
+        with pytest.raises(InputError, match="passes or turns away from the plane"):
+            plan_poses(through)
     with pytest.raises(InputError, match="spreads over"):
         plan_poses(away)
     with pytest.raises(InputError, match="min_cells must be at least 1"):

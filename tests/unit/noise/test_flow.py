@@ -180,9 +180,10 @@ def test_paths_that_leave_the_plane_are_refused() -> None:
     with pytest.raises(InputError, match="turns by 51 degrees; transported noise takes at most 50"):
         plan_poses(make_pose(rotation_y(angles), torch.zeros(2, 3, dtype=torch.float64)))
     through = moved_right(0.0, 0.0)
-    through[1, 2, 3] = 1.5
-    with pytest.raises(InputError, match="passes or turns away from the plane"):
-        plan_poses(through)
+    for z in (1.0, 1.5):  # on the plane, behind it
+        through[1, 2, 3] = z
+        with pytest.raises(InputError, match="passes or turns away from the plane"):
+            plan_poses(through)
     with pytest.raises(InputError, match="min_cells must be at least 1"):
         plan_of("fixed", min_cells=0)
     with pytest.raises(InputError, match="at least one seed"):
