@@ -1,8 +1,9 @@
 """A prompt's camera words: which moves it asks for, in which order, and where it says so.
 
 The canonical form is `Camera A[, B], then C. Scene.` (docs/conventions.md section 3). Verb forms of these words count
-too ("The camera slowly pushes in", "Camera orbiting left", "Static camera."), but only in a clause whose subject is the
-camera: "children push in line" and "a fixed star" ask for nothing. Moves joined by "and" are taken in order.
+too ("The camera slowly pushes in", "Camera orbiting left", "Static camera.", "A push-in shot of"), and film makers'
+synonyms (dolly in, truck right, arc left), but only in a clause whose subject is the camera: "children push in line"
+and "a fixed star" ask for nothing. Moves joined by "and" or "before" are taken in order.
 
 A request that is not understood is an error, never dropped in silence: all of a sentence that begins with a bare
 "Camera" must be understood, and every "the camera" whose verb is one of film making ("the camera zooms in").
@@ -22,19 +23,31 @@ TOKENS = tuple(MAGNITUDES)
 MAX_MOVES = 4
 """Moves that one prompt may ask for."""
 
+_DOLLY = "doll(?:y|ies|ying)"
 _VERBS = {
     "push": "push(?:es|ing)?",
     "pull": "pull(?:s|ing)?",
-    "move": "mov(?:es?|ing)",
+    "move": "mov(?:es?|ing)|(?:truck|track)(?:s|ing)?|(?:slid|glid)(?:es?|ing)",
     "pan": "pan(?:s|ning)?",
-    "orbit": "orbit(?:s|ing)?",
+    "orbit": "orbit(?:s|ing)?|circl(?:es?|ing)|arc(?:s|ing)?",
 }
-_ANY_VERB = "|".join(_VERBS.values())
+"""Film makers' synonyms beside the canonical verbs, as CameraBench names them."""
+_SPELLINGS = {
+    "push_in": rf"(?:{_VERBS['push']}|{_DOLLY})[\s_-]+in|(?:{_DOLLY}|mov(?:es?|ing))\s+forwards?",
+    "pull_out": rf"(?:{_VERBS['pull']}|{_DOLLY})[\s_-]+(?:out|back)|(?:{_DOLLY}|mov(?:es?|ing))\s+backwards?",
+    "pan_left": rf"(?:{_VERBS['pan']})(?:[\s_-]+(?:to\s+the\s+)?left(?:wards?)?|\s+from\s+right\s+to\s+left)",
+    "pan_right": rf"(?:{_VERBS['pan']})(?:[\s_-]+(?:to\s+the\s+)?right(?:wards?)?|\s+from\s+left\s+to\s+right)",
+}
+"""Tokens that are more than a verb and a direction."""
+_ANY_VERB = "|".join((*_VERBS.values(), _DOLLY))
 _STILL = "fixed|static|still|stationary"
 _BE = r"(?:(?:is|stays|remains|keeps)\s+)?"
 _ADVERB = r"(?:\w+ly\s+)?"
 _OTHER_FILM_VERBS = "zoom|tilt|doll(?:y|ie)|truck|track|crane|roll|rotat|circl|arc|follow|fly|flies|descend|rise"
-_PREPOSITIONS = "toward|towards|to|on|onto|past|over|around|across|through|along|from|into|at|with|for|until|while|as"
+_PREPOSITIONS = (
+    "toward|towards|to|on|onto|past|over|around|across|through|along|down|between|from|in|into|at|with|for|until|while"
+    "|as"
+)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -45,8 +58,10 @@ def _move_pattern(token: str) -> str:
     """A group named like the token: "push_in" matches "push in", "push-in" and "pushing in", "fixed" also "static"."""
     if token == "fixed":
         return f"(?P<fixed>{_STILL})"
+    if token in _SPELLINGS:
+        return f"(?P<{token}>{_SPELLINGS[token]})"
     verb, direction = token.split("_")
-    return rf"(?P<{token}>(?:{_VERBS[verb]})[\s_-]+(?:to\s+the\s+)?{direction})"
+    return rf"(?P<{token}>(?:{_VERBS[verb]})[\s_-]+(?:to\s+the\s+)?{direction}(?:wards?)?)"
 
 
 _SENTENCE = _compile(r"(?P<body>[^.!?;\n]+)(?P<end>[.!?;\n]*)")
@@ -59,13 +74,16 @@ _STILL_CAMERA = _compile(
 )
 _BEFORE_MOVE = _compile(rf"\s*:?\s*{_BE}{_ADVERB}")
 _MOVE = _compile(rf"(?:{'|'.join(_move_pattern(token) for token in TOKENS)})\b")
+_MOVE_SHOT = _compile(
+    rf"^\s*(?:(?:an?|the)\s+)?(?:\w+\s+)?(?:{'|'.join(_move_pattern(t) for t in TOKENS)})\s+shot(?:\s+of)?\b"
+)
 # "slowly" and "toward the red ball": words about a move, up to a comma or the next verb.
 _AFTER_MOVE = _compile(
     rf"(?:\s+\w+ly)?(?:\s+(?:{_PREPOSITIONS})\b"
-    rf"(?:(?!\s+(?:and\s+)?(?:then\s+|{_ADVERB}(?:{_ANY_VERB})\b))[^,])*)?\s*"
+    rf"(?:(?!\s+(?:(?:and|before)\s+)?(?:then\s+|{_ADVERB}(?:{_ANY_VERB})\b))[^,])*)?\s*"
 )
 _LINK = _compile(
-    r"\s*(?:,\s*(?:and\s+)?(?:then\s+)?|\band\s+(?:then\s+)?|\bthen\s+)"
+    r"\s*(?:,\s*(?:and\s+)?(?:then\s+)?|\band\s+(?:then\s+)?|\bthen\s+|\bbefore\s+)"
     rf"(?:(?:the\s+camera|it)\s+)?{_BE}{_ADVERB}"
 )
 _LOOSE_START = _compile(r"^[\s,]*(?:(?:and|then)\s+)*")
@@ -137,9 +155,12 @@ def _camera_clauses(body: str) -> list[_Clause]:
         segments, end = _read_moves(body, subject.end(), strict=subject["bare"] is not None)
         if segments:
             clauses.append(_Clause(start=subject.start(), end=end, segments=segments))
-    for still in _STILL_CAMERA.finditer(body):
-        segment = Segment(token="fixed", span=still.span("fixed"))
-        clauses.append(_Clause(start=still.start(), end=still.end(), segments=(segment,)))
+    for noun in (*_STILL_CAMERA.finditer(body), *_MOVE_SHOT.finditer(body)):
+        if any(clause.start < noun.end() and noun.start() < clause.end for clause in clauses):
+            continue
+        assert noun.lastgroup is not None, "every alternative is a named group"
+        segment = Segment(token=noun.lastgroup, span=noun.span(noun.lastgroup))
+        clauses.append(_Clause(start=noun.start(), end=noun.end(), segments=(segment,)))
     return sorted(clauses, key=lambda clause: clause.start)
 
 
