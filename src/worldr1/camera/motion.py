@@ -24,17 +24,18 @@ MAX_MOVES = 4
 """Moves that one prompt may ask for."""
 
 _DOLLY = "doll(?:y|ies|ying)"
+_MOVING = "mov(?:es?|ing)"
 _VERBS = {
     "push": "push(?:es|ing)?",
     "pull": "pull(?:s|ing)?",
-    "move": "mov(?:es?|ing)|(?:truck|track)(?:s|ing)?|(?:slid|glid)(?:es?|ing)",
+    "move": f"{_MOVING}|(?:truck|track)(?:s|ing)?|(?:slid|glid)(?:es?|ing)",
     "pan": "pan(?:s|ning)?",
     "orbit": "orbit(?:s|ing)?|circl(?:es?|ing)|arc(?:s|ing)?",
 }
 """Film makers' synonyms beside the canonical verbs, as CameraBench names them."""
 _SPELLINGS = {
-    "push_in": rf"(?:{_VERBS['push']}|{_DOLLY})[\s_-]+in|(?:{_DOLLY}|mov(?:es?|ing))\s+forwards?",
-    "pull_out": rf"(?:{_VERBS['pull']}|{_DOLLY})[\s_-]+(?:out|back)|(?:{_DOLLY}|mov(?:es?|ing))\s+backwards?",
+    "push_in": rf"(?:{_VERBS['push']}|{_DOLLY})[\s_-]+in|(?:{_DOLLY}|{_MOVING})\s+forwards?",
+    "pull_out": rf"(?:{_VERBS['pull']}|{_DOLLY})[\s_-]+(?:out|back)|(?:{_DOLLY}|{_MOVING})\s+backwards?",
     "pan_left": rf"(?:{_VERBS['pan']})(?:[\s_-]+(?:to\s+the\s+)?left(?:wards?)?|\s+from\s+right\s+to\s+left)",
     "pan_right": rf"(?:{_VERBS['pan']})(?:[\s_-]+(?:to\s+the\s+)?right(?:wards?)?|\s+from\s+left\s+to\s+right)",
 }
@@ -73,10 +74,9 @@ _STILL_CAMERA = _compile(
     rf"\s*(?:^|,)\s*(?:(?:with\s+)?(?:a|the)\s+)?(?P<fixed>{_STILL})\s+camera(?:\s+(?:shot|view))?\s*(?=,|$)"
 )
 _BEFORE_MOVE = _compile(rf"\s*:?\s*{_BE}{_ADVERB}")
-_MOVE = _compile(rf"(?:{'|'.join(_move_pattern(token) for token in TOKENS)})\b")
-_MOVE_SHOT = _compile(
-    rf"^\s*(?:(?:an?|the)\s+)?(?:\w+\s+)?(?:{'|'.join(_move_pattern(t) for t in TOKENS)})\s+shot(?:\s+of)?\b"
-)
+_ANY_MOVE = f"(?:{'|'.join(_move_pattern(token) for token in TOKENS)})"
+_MOVE = _compile(rf"{_ANY_MOVE}\b")
+_MOVE_SHOT = _compile(rf"^\s*(?:(?:an?|the)\s+)?(?:\w+\s+)?{_ANY_MOVE}\s+shot(?:\s+of)?\b")
 # "slowly" and "toward the red ball": words about a move, up to a comma or the next verb.
 _AFTER_MOVE = _compile(
     rf"(?:\s+\w+ly)?(?:\s+(?:{_PREPOSITIONS})\b"

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
+from worldr1.cli.camera_path import WAN_FRAMES, WAN_HEIGHT, WAN_WIDTH
 from worldr1.errors import InputError
 from worldr1.rollout.sampler import SamplerConfig, sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a 
 BATCH = 8
 """Videos sampled together."""
 WAN_FPS, WAN_GUIDANCE = 16, 5.0
-WAN_CLIP = {"frames": 81, "height": 480, "width": 832}
+WAN_CLIP = {"frames": WAN_FRAMES, "height": WAN_HEIGHT, "width": WAN_WIDTH}
 """What Wan 2.1 was made for at 480p (its model card): the defaults for every folder."""
 
 

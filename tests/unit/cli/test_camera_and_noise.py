@@ -80,6 +80,15 @@ def test_noise_writes_the_start_noise_and_its_origin(capsys: pytest.CaptureFixtu
     assert "[48, 5, 8, 12]" in capsys.readouterr().out
 
 
+def assert_refused(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, nothing but one line on standard error."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert complaint in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
 def _pose_lines(*translations: float, fy: float = 0.75) -> str:
     """A RealEstate10K file of a camera that has moved by the given amounts to the right; fx = 0.5."""
     rows = [f"{i} 0.5 {fy} 0.5 0.5 0 0 1 0 0 {-x} 0 1 0 0 0 0 1 0" for i, x in enumerate(translations)]
@@ -195,11 +204,7 @@ def test_bad_poses_are_one_sentence_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("p.txt").write_text(text)
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert complaint in captured.err
-    assert len(captured.err.splitlines()) == 1
+    assert_refused(arguments, complaint, capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["p.txt"]
 
 
@@ -230,9 +235,5 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert complaint in captured.err
-    assert len(captured.err.splitlines()) == 1
+    assert_refused(arguments, complaint, capsys)
     assert list(tmp_path.iterdir()) == []

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+from noise_paths import PATHS, H, W, moved_right
 from torch import Tensor
 
-from worldr1.camera.motion import TOKENS
 from worldr1.camera.trajectory import latent_poses, synthesize
 from worldr1.errors import InputError
 from worldr1.geometry.pinhole import project
@@ -22,9 +22,6 @@ from worldr1.noise.canvas import (
 from worldr1.noise.inject import mix
 from worldr1.types import FOCAL_PER_WIDTH, intrinsics_px
 
-H, W = 8, 12
-PATHS = [(token,) for token in TOKENS] + [("push_in", "orbit_left"), ("pull_right", "pan_right", "push_in")]
-
 
 def plan_of(*tokens: str, **sizes: int) -> CanvasPlan:
     return plan_poses(latent_poses(synthesize(tokens, 17)), **sizes)
@@ -32,13 +29,6 @@ def plan_of(*tokens: str, **sizes: int) -> CanvasPlan:
 
 def plan_poses(poses: Tensor, **sizes: int) -> CanvasPlan:
     return plan_canvas(poses, focal_per_width=FOCAL_PER_WIDTH, **{"height": H, "width": W, **sizes})
-
-
-def moved_right(*latent_px: float) -> Tensor:
-    """Poses of a camera that stands this many latent pixels (of the plane) to the right and as many halves down."""
-    x = torch.tensor(latent_px, dtype=torch.float64) / (FOCAL_PER_WIDTH * W)
-    centres = torch.stack((x, x / 2, torch.zeros_like(x)), dim=1)
-    return make_pose(torch.eye(3, dtype=torch.float64).expand(len(x), 3, 3), centres)
 
 
 def matrix(plan: CanvasPlan) -> Tensor:

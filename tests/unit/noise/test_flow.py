@@ -4,18 +4,15 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from noise_paths import PATHS, H, W, moved_right
 from torch import Tensor
 
-from worldr1.camera.motion import TOKENS
 from worldr1.camera.trajectory import latent_poses, synthesize
 from worldr1.errors import InputError
 from worldr1.geometry.se3 import make_pose, rotation_y
 from worldr1.noise.canvas import plane_homographies
 from worldr1.noise.flow import FlowPlan, plan_flow, sample_flow, warp_noise
 from worldr1.types import FOCAL_PER_WIDTH, intrinsics_px
-
-H, W = 8, 12
-PATHS = [(token,) for token in TOKENS] + [("push_in", "orbit_left"), ("pull_right", "pan_right", "push_in")]
 
 
 def plan_of(*tokens: str, **sizes: int) -> FlowPlan:
@@ -24,13 +21,6 @@ def plan_of(*tokens: str, **sizes: int) -> FlowPlan:
 
 def plan_poses(poses: Tensor, **sizes: int) -> FlowPlan:
     return plan_flow(poses, focal_per_width=FOCAL_PER_WIDTH, **{"height": H, "width": W, **sizes})
-
-
-def moved_right(*latent_px: float) -> Tensor:
-    """Poses of a camera that stands this many latent pixels (of the plane) to the right and as many halves down."""
-    x = torch.tensor(latent_px, dtype=torch.float64) / (FOCAL_PER_WIDTH * W)
-    centres = torch.stack((x, x / 2, torch.zeros_like(x)), dim=1)
-    return make_pose(torch.eye(3, dtype=torch.float64).expand(len(x), 3, 3), centres)
 
 
 def frames_of(plan: FlowPlan) -> Sequence[Tensor]:

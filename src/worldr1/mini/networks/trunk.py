@@ -81,10 +81,16 @@ class Trunk(nn.Module):
         self, images: Float[Tensor, "B 3 H W"], ids: Int[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "B 10"], Float[Tensor, " B"]]:
         """Digit logits and quality of images with their prompts' token ids (0 pads)."""
-        tokens = self.features(images)[-1].flatten(2).transpose(1, 2) + self.place
+        return self.answers(self.features(images)[-1], ids)
+
+    def answers(
+        self, coarsest: Float[Tensor, "B c h w"], ids: Int[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "B 10"], Float[Tensor, " B"]]:
+        """`read` of images whose `features` are there already: the last of them."""
+        tokens = coarsest.flatten(2).transpose(1, 2) + self.place
         present = (ids != 0)[..., None]
         words = (self.words(ids) + self.order[:, : ids.shape[1]]) * present
-        x = torch.cat([self.queries.expand(images.shape[0], -1, -1).to(tokens), tokens, words.to(tokens)], 1)
+        x = torch.cat([self.queries.expand(len(ids), -1, -1).to(tokens), tokens, words.to(tokens)], 1)
         for block in self.blocks:
             x = block(x)
         answers = self.norm(x[:, :2])
@@ -145,33 +151,42 @@ class _Head:
         self.trunk = trunk.eval().requires_grad_(False)
         self.tokenizer = tokenizer
 
-    def _read(self, images: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        texts = list(dict.fromkeys(prompts))  # a group shares its prompt, and a video's frames do
-        ids = prompt_ids(self.tokenizer, texts, self.trunk.config.max_text_length)
-        row = {text: number for number, text in enumerate(texts)}
-        with torch.no_grad():
-            return self.trunk.read(images, ids[[row[text] for text in prompts]].to(images.device))
+    @torch.no_grad()
+    def _read(self, coarsest: Tensor, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """The answers for images whose coarsest features these are."""
+        texts, rows = _distinct(prompts)
+        ids = prompt_ids(self.tokenizer, texts, self.trunk.config.max_text_length)[rows]
+        return self.trunk.answers(coarsest, ids.to(coarsest.device))
 
 
 class TrunkCritic(_Head):
     """`protocols.Critic`: the distribution over digits."""
 
+    @torch.no_grad()
     def __call__(self, images: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, "B 10"]:
         """Probability of each digit."""
-        return self._read(images, prompts)[0].softmax(-1)
+        return self._read(self.trunk.features(images)[-1], prompts)[0].softmax(-1)
 
 
 class TrunkQuality(_Head):
     """`protocols.QualityModel`: about 0.8 for a sharp frame that shows all its prompt names, less otherwise."""
 
+    @torch.no_grad()
     def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:
         """Score of each frame: sharpness - MISSING_PENALTY * (mean probability that a named solid is missing)."""
-        named = named_ids(prompts).to(frames.device)
-        with torch.no_grad():
-            missing = (-self.trunk.present(frames, named)).sigmoid()
+        maps = self.trunk.features(frames)
+        texts, rows = _distinct(prompts)
+        named = named_ids(texts)[rows].to(frames.device)
+        missing = (-self.trunk.presence(maps[1], named)).sigmoid()
         there = (named[..., 0] >= 0).to(missing)
         share = (missing * there).sum(1) / there.sum(1).clamp(min=1)
-        return self._read(frames, prompts)[1] - MISSING_PENALTY * share
+        return self._read(maps[-1], prompts)[1] - MISSING_PENALTY * share
+
+
+def _distinct(prompts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Every text once (a group shares its prompt, and so do a video's frames), and which of them each prompt is."""
+    number = {text: index for index, text in enumerate(dict.fromkeys(prompts))}
+    return list(number), [number[text] for text in prompts]
 
 
 class TrunkDistance:
