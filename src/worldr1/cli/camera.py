@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the path in depth units: .txt (RealEstate10K, CameraCtrl; fy from --width and --height) or .npz",
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the path from above")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the path from above and as frustums")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
