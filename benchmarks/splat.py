@@ -1,13 +1,10 @@
 """CPU seconds of the numba Gaussian splatter, as a table: `python benchmarks/splat.py [--repeats 5]`."""
 
 import argparse
-import os
-import platform
-import shlex
-import sys
 import time
 
 import torch
+from machine import heading
 
 from worldr1.scene.gaussians import LiftConfig, gaussians_from_depth
 from worldr1.scene.splat import SplatRenderer
@@ -63,25 +60,13 @@ def cpu_seconds(scene: Gaussians, num_views: int, size: tuple[int, int], repeats
     return min(cpu for cpu, _ in times[1:]), min(wall for _, wall in times[1:])
 
 
-def processor() -> str:
-    """The processor's name, from /proc/cpuinfo where there is one."""
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def main() -> None:
     """Prints the command, the machine and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of which the least is printed")
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
-    print(f"command: {shlex.join(['python', *sys.argv])}")
-    software = f"Python {platform.python_version()}, torch {torch.__version__}"
-    print(f"machine: {processor()}, {os.cpu_count()} cores; {software}")
+    print(heading())
     print("\n| scene | Gaussians | views | cpu s | wall s |\n|---|---|---|---|---|")
     cases = [
         ("9 lifted frames, 64 x 96", lifted_clip(9, 64, 96), 8, (64, 96)),

@@ -72,14 +72,19 @@ def plan_canvas(
     points = _cell_positions(_canvas_grid(frame_from_canvas, height, width, min_cells))
 
     cells, counts = [], []
-    for homography in frame_from_canvas:  # one frame at a time: all at once is 21 times the memory at 480p
-        x, y, z = homography @ points
-        column, row = torch.floor(x / z), torch.floor(y / z)
-        visible = (z > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        pixel = (row * width + column)[visible].long()
+    projected = torch.empty_like(points)
+    for homography in frame_from_canvas:  # one frame at a time, in place: all at once is 21 times the memory at 480p
+        x, y, z = torch.mm(homography, points, out=projected)
+        column, row = x.div_(z).floor_(), y.div_(z).floor_()
+        visible = (
+            ((z > 0) & (column >= 0)).logical_and_(column < width).logical_and_(row >= 0).logical_and_(row < height)
+        )
+        index = visible.nonzero().squeeze(1)
+        # The shortest integers that hold a pixel's number sort two times faster than long ones.
+        pixel = row.mul_(width).add_(column)[index].to(torch.int16 if height * width < 1 << 15 else torch.int32)
         # Stable: equal pixels keep their cells in canvas order, so equal sets of cells give equal sums, bit for bit.
         pixel, order = torch.sort(pixel, stable=True)
-        cells.append(visible.nonzero().squeeze(1)[order].int())
+        cells.append(index[order].int())
         counts.append(torch.bincount(pixel, minlength=height * width))
     count = torch.cat(counts)
     return CanvasPlan(

@@ -1,9 +1,10 @@
 """The plane canvas: white in every frame, exact along the path, the same bits however it is called."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
+from footprints import ideal_covariance
 from noise_paths import PATHS, H, W, moved_right
 from torch import Tensor
 
@@ -46,47 +47,6 @@ def frames_of(plan: CanvasPlan) -> Sequence[Tensor]:
     return matrix(plan).split(plan.latent_size[1] * plan.latent_size[2])
 
 
-def footprints(homography: Tensor) -> Iterator[tuple[int, list[tuple[float, float]]]]:
-    """Every pixel of a frame as a polygon in pixels of frame 0."""
-    for pixel in range(H * W):
-        x, y = pixel % W, pixel // W
-        corners = torch.tensor([[x, x + 1, x + 1, x], [y, y, y + 1, y + 1], [1, 1, 1, 1]], dtype=torch.float64)
-        a, b, c = torch.linalg.inv(homography) @ corners
-        yield pixel, list(zip((a / c).tolist(), (b / c).tolist(), strict=True))
-
-
-def area(polygon: list[tuple[float, float]]) -> float:
-    following = polygon[1:] + polygon[:1]
-    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(polygon, following, strict=True))) / 2
-
-
-def clipped(polygon: list[tuple[float, float]], axis: int, bound: float, sign: int) -> list[tuple[float, float]]:
-    """The part of a convex polygon with sign * (coordinate - bound) >= 0 (Sutherland and Hodgman)."""
-    kept: list[tuple[float, float]] = []
-    for p, q in zip(polygon, polygon[1:] + polygon[:1], strict=True):
-        inside_p, inside_q = sign * (p[axis] - bound) >= 0, sign * (q[axis] - bound) >= 0
-        if inside_p:
-            kept.append(p)
-        if inside_p != inside_q:
-            s = (bound - p[axis]) / (q[axis] - p[axis])
-            kept.append((p[0] + s * (q[0] - p[0]), p[1] + s * (q[1] - p[1])))
-    return kept
-
-
-def ideal_covariance(homography: Tensor) -> Tensor:
-    """|A_t(p) n A_0(q)| / sqrt(|A_t(p)| |A_0(q)|) [h w, h w], by clipping polygons."""
-    covariance = torch.zeros(H * W, H * W, dtype=torch.float64)
-    for p, polygon in footprints(homography):
-        xs, ys = [c[0] for c in polygon], [c[1] for c in polygon]
-        for y in range(max(int(min(ys)) - 1, 0), min(int(max(ys)) + 1, H)):
-            for x in range(max(int(min(xs)) - 1, 0), min(int(max(xs)) + 1, W)):
-                part = polygon
-                for axis, bound, sign in ((0, x, 1), (0, x + 1, -1), (1, y, 1), (1, y + 1, -1)):
-                    part = clipped(part, axis, bound, sign)
-                covariance[p, y * W + x] = area(part) / area(polygon) ** 0.5
-    return covariance
-
-
 @pytest.mark.parametrize("tokens", PATHS, ids="+".join)
 def test_every_frame_is_exactly_white(tokens: tuple[str, ...]) -> None:
     plan = plan_of(*tokens)
@@ -101,7 +61,7 @@ def test_frames_are_coupled_as_their_footprints_overlap(tokens: tuple[str, ...])
     first, *others = frames_of(plan_of(*tokens, min_cells=64))
     homographies = plane_homographies(poses, intrinsics_px(H, W))
     for index in (1, 4):
-        ideal = ideal_covariance(homographies[index])
+        ideal = torch.from_numpy(ideal_covariance(homographies[index], H, W).toarray())
         covariance = others[index - 1] @ first.T
         slope = float((covariance * ideal).sum() / (ideal * ideal).sum())
         assert slope == pytest.approx(1.0, abs=0.02)
