@@ -19,6 +19,7 @@ from worldr1.errors import InputError
 from worldr1.rollout.sampler import SamplerConfig, sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed
+from worldr1.types import Trajectory
 from worldr1.video_io import FRAMES_PER_SECOND, write_mp4
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
@@ -58,14 +59,16 @@ def run(args: argparse.Namespace) -> int:
     files = _files(args.out, args.num)
     seeds = [derive_seed(args.seed, "generate", index) for index in range(args.num)]
     config = _settings(args)
-    _film(args, config, files, seeds)
+    path = requested_path(tokens, config.clip.frames)
+    _film(args, config, path, files, seeds)
+    strength = config.noise.strength if path is None else config.noise.strength_for(path)
     if args.json:
         videos = [{"path": str(file), "seed": seed} for file, seed in zip(files, seeds, strict=True)]
-        facts = {"tokens": tokens, "strength": config.noise.strength, "guidance": config.model.guidance}
+        facts = {"tokens": tokens, "strength": strength, "guidance": config.model.guidance}
         print(json.dumps({"videos": videos, "prompt": args.prompt, "model": args.model, **facts}))
     else:
         moves = ", then ".join(tokens) or "no camera words, so the camera is free"
-        print(f"camera: {moves}; noise strength {config.noise.strength}, guidance {config.model.guidance}")
+        print(f"camera: {moves}; noise strength {strength}, guidance {config.model.guidance}")
         print(*files, sep="\n")
     return 0
 
@@ -108,20 +111,25 @@ def _settings(args: argparse.Namespace) -> "ExperimentConfig":
         config,
         model=replace(config.model, folder=args.model, guidance=guidance if args.guidance is None else args.guidance),
         clip=replace(config.clip, **size),
-        noise=config.noise if args.strength is None else replace(config.noise, strength=args.strength),
+        noise=config.noise if args.strength is None else replace(config.noise, strength=args.strength, parallax_strength=None),
         # sampled without noise: the SDE steps are only placed where any number of steps has room for them
         sampler=SamplerConfig(num_steps=args.steps, first_index=0, last_index=0, batch=BATCH),
     )
 
 
-def _film(args: argparse.Namespace, config: "ExperimentConfig", files: list[Path], seeds: list[int]) -> None:
+def _film(
+    args: argparse.Namespace,
+    config: "ExperimentConfig",
+    path: Trajectory | None,
+    files: list[Path],
+    seeds: list[int],
+) -> None:
     """Samples, decodes and writes one video per file and seed."""
     from worldr1.build import build_policy, check_clip, choose_device
 
     policy = build_policy(config.model, choose_device(), lora=args.lora)
     shape = check_clip(config, policy)
     sampler = replace(config.sampler, shift=policy.shift)
-    path = requested_path(parse_plan(args.prompt).tokens, config.clip.frames)
     fps = FRAMES_PER_SECOND if args.model == "mini" else WAN_FPS
     upscale = args.upscale or (4 if args.model == "mini" else 1)
     embeddings, plans, console = policy.encode([args.prompt]), PlanCache(), Console(stderr=True)

@@ -14,6 +14,7 @@ from worldr1.errors import ConfigError, InputError
 from worldr1.noise.canvas import CanvasPlan, plan_canvas, sample_canvas
 from worldr1.noise.flow import FlowPlan, plan_flow, sample_flow
 from worldr1.noise.inject import mix
+from worldr1.rewards.trajectory import has_parallax
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.types import Trajectory
 
@@ -24,6 +25,10 @@ class NoiseConfig:
 
     strength: float = 1.0
     """a in x = sqrt(1 - a^2) fresh + a transported; 0 is plain independent noise."""
+    parallax_strength: float | None = None
+    """a for paths that move the camera's centre; None: `strength`. Noise moves as a plane does, which is how all of a
+    scene moves under a camera that only turns, and not under one that orbits: there strong transport flattens the
+    video (docs/camera.md, "Does it make the camera obey?")."""
     transport: Literal["canvas", "flow"] = "canvas"
     """How noise follows the camera: `canvas` is the exact plane canvas, `flow` the paper's chain from frame to frame,
     which forgets what leaves the picture. Both are exactly white."""
@@ -32,10 +37,19 @@ class NoiseConfig:
     better."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.strength <= 1.0:
-            raise ConfigError(f"noise strength must lie between 0 and 1, got {self.strength}")
+        for name in ("strength", "parallax_strength"):
+            strength = getattr(self, name)
+            if strength is not None and not 0.0 <= strength <= 1.0:
+                raise ConfigError(f"noise {name} must lie between 0 and 1, got {strength}")
         if self.min_cells < 1:
             raise ConfigError(f"noise min_cells must be at least 1, got {self.min_cells}")
+
+
+    def strength_for(self, trajectory: Trajectory) -> float:
+        """a for one path."""
+        if self.parallax_strength is None or not has_parallax(trajectory):
+            return self.strength
+        return self.parallax_strength
 
 
 class PlanCache:
@@ -92,7 +106,8 @@ def start_noise(
     if not seeds:
         raise InputError("give at least one seed")
     fresh = torch.stack([torch.randn(latent_shape, generator=make_generator(s, "start-noise-fresh")) for s in seeds])
-    if trajectory is None or config.strength == 0.0:
+    strength = 0.0 if trajectory is None else config.strength_for(trajectory)
+    if trajectory is None or strength == 0.0:
         return fresh
     num_channels, num_frames, height, width = latent_shape
     plan = plans.plan(trajectory, height=height, width=width, min_cells=config.min_cells, transport=config.transport)
@@ -106,4 +121,4 @@ def start_noise(
         transported = sample_flow(plan, num_channels=num_channels, seeds=seeds)
     else:
         transported = sample_canvas(plan, num_channels=num_channels, seeds=seeds)
-    return mix(fresh, transported, config.strength)
+    return mix(fresh, transported, strength)

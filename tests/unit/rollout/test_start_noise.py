@@ -54,6 +54,19 @@ def test_a_sample_depends_on_its_seed_alone() -> None:
     assert not torch.equal(batch[0], batch[1])
 
 
+def test_paths_with_parallax_can_have_a_strength_of_their_own() -> None:
+    config = NoiseConfig(strength=1.0, parallax_strength=0.25)
+    for path, strength in ((PUSH, 0.25), (FIXED, 1.0), (synthesize(["pan_left"], 17), 1.0)):
+        assert config.strength_for(path) == strength
+        expected = start_noise(path, SHAPE, [1], NoiseConfig(strength=strength), PlanCache())
+        assert torch.equal(start_noise(path, SHAPE, [1], config, PlanCache()), expected)
+    assert NoiseConfig(strength=0.5).strength_for(PUSH) == 0.5
+    off = start_noise(PUSH, SHAPE, [1], NoiseConfig(parallax_strength=0.0), PlanCache())
+    assert torch.equal(off, start_noise(None, SHAPE, [1], NoiseConfig(), PlanCache()))
+    with pytest.raises(ConfigError, match="parallax_strength must lie between 0 and 1"):
+        NoiseConfig(parallax_strength=1.1)
+
+
 def test_flow_is_another_transport_with_the_same_fresh_part_and_rules() -> None:
     flow = NoiseConfig(strength=1.0, transport="flow")
     standing = start_noise(FIXED, SHAPE, [1, 2], flow, PlanCache())
