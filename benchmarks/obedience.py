@@ -1,7 +1,7 @@
 """Does better noise give better obedience? Camera errors of a mini base model under every start noise.
 
     python benchmarks/obedience.py measure --out FILE.json [--prompts 576] [--model FOLDER]    # minutes on a GPU
-    python benchmarks/obedience.py report FILE.json [--plot FILE.png]                          # tables and a plot
+    python benchmarks/obedience.py report FILE.json ... [--plot FILE.png]                      # tables and a plot
 
 Every setting films the same prompts from the same independent noise (and the same transported noise, mixed with it), so
 settings are compared in pairs. The prompts are static, have camera words and are used nowhere else.
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from release_injection import RELEASE_KERNEL, StepwiseDelta
@@ -209,35 +210,70 @@ def _mean(rows: Sequence[VideoRecord], column: str) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def plot(records: dict[str, list[VideoRecord]], out: Path) -> None:
-    """Rotation and translation error and image quality over strength, one line per method, bands of 95 %."""
+KINDS = {
+    "turns and stills": {"pan_left", "pan_right", "fixed"},
+    "along the view": {"push_in", "pull_out"},
+    "sideways": {"move_left", "move_right"},
+    "diagonal": {"pull_left", "pull_right"},
+    "around": {"orbit_left", "orbit_right"},
+}
+"""Single moves, by how far from a plane's flow the scene's is. Sequences are in the other table only."""
+
+
+def kind_table(records: dict[str, list[VideoRecord]]) -> str:
+    """S_traj of each kind of move, with the paired change against fresh noise where the interval excludes 0."""
+    lines = ["| noise | strength | " + " | ".join(KINDS) + " |", "|---" * (2 + len(KINDS)) + "|"]
+    for name in records:
+        cells = []
+        for kind in KINDS:
+            before, after = of_kind(records[FRESH], kind), of_kind(records[name], kind)
+            change = paired_difference(before, after, "s_traj", seed=0)
+            cells.append(f"{_mean(after, 's_traj'):.2f}" + (f" ({change.mean:+.2f})" if change.is_shown else ""))
+        lines.append(f"| {' | '.join(name.rsplit(' ', 1))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of_kind(rows: Sequence[VideoRecord], kind: str) -> list[VideoRecord]:
+    """The prompts that ask for one move of the kind."""
+    return [row for row in rows if len(row.tokens) == 1 and row.tokens[0] in KINDS[kind]]
+
+
+def plot(measured: dict[str, dict[str, list[VideoRecord]]], out: Path) -> None:
+    """S_traj over strength, one panel per kind of move and base, one line per method, bands of 95 %."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = ("rotation_error_deg", "translation_error", "travel_ratio", "r_gen")
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(15, 3.6), constrained_layout=True)
-    methods = list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in records if name != FRESH))
-    for axis, column in zip(axes, panels, strict=True):
-        base = _mean(records[FRESH], column)
-        axis.axhline(base, color="grey", linewidth=1, linestyle="--")
-        for method in methods:
-            points = [(0.0, base, 0.0, 0.0)]
-            for name, rows in records.items():
-                if name.rsplit(" ", 1)[0] == method:
-                    change = paired_difference(records[FRESH], rows, column, seed=0)
-                    points.append((float(name.rsplit(" ", 1)[1]), _mean(rows, column), change.low, change.high))
-            x, y, low, high = zip(*points, strict=True)
-            (line,) = axis.plot(x, y, marker="o", markersize=3, label=method)
-            axis.fill_between(
-                x, [base + v for v in low], [base + v for v in high], color=line.get_color(), alpha=0.15, linewidth=0
-            )
-        axis.set_title(COLUMNS[column], fontsize=10)
+    size = (3.0 * len(KINDS), 2.9 * len(measured))
+    figure, grid = pyplot.subplots(
+        len(measured), len(KINDS), figsize=size, sharex=True, sharey=True, squeeze=False, constrained_layout=True
+    )
+    for row, (title, records) in zip(grid, measured.items(), strict=True):
+        row[0].set_ylabel(f"{title}\nS_traj")
+        for axis, kind in zip(row, KINDS, strict=True):
+            _draw(axis, {name: of_kind(rows, kind) for name, rows in records.items()})
+            axis.set_title(kind, fontsize=10)
+    for axis in grid[-1]:
         axis.set_xlabel("strength")
-        axis.grid(alpha=0.25)
-    axes[0].legend(fontsize=8)
+    grid[0][0].legend(fontsize=8)
     figure.savefig(out, dpi=90)
+
+
+def _draw(axis: Any, records: dict[str, list[VideoRecord]]) -> None:
+    base = _mean(records[FRESH], "s_traj")
+    axis.axhline(base, color="grey", linewidth=1, linestyle="--")
+    for method in dict.fromkeys(name.rsplit(" ", 1)[0] for name in records if name != FRESH):
+        points = [(0.0, base, 0.0, 0.0)]
+        for name, rows in records.items():
+            if name.rsplit(" ", 1)[0] == method:
+                change = paired_difference(records[FRESH], rows, "s_traj", seed=0)
+                points.append((float(name.rsplit(" ", 1)[1]), base + change.mean, change.low, change.high))
+        x, y, low, high = zip(*points, strict=True)
+        (line,) = axis.plot(x, y, marker="o", markersize=3, label=method)
+        band = [[base + value for value in side] for side in (low, high)]
+        axis.fill_between(x, *band, color=line.get_color(), alpha=0.15, linewidth=0)
+    axis.grid(alpha=0.25)
 
 
 def main() -> None:
@@ -250,16 +286,19 @@ def main() -> None:
     measuring.add_argument("--model", default="mini", help="a pipeline folder of the mini world's size")
     measuring.add_argument("--batch", type=int, default=96)
     reporting = actions.add_parser("report")
-    reporting.add_argument("file", type=Path)
+    reporting.add_argument("files", type=Path, nargs="+", help="one per base model")
+    reporting.add_argument("--titles", nargs="+", help="of the bases in the plot")
     reporting.add_argument("--plot", type=Path)
     args = parser.parse_args()
     if args.action == "measure":
         measure(args.out, args.prompts, args.model, args.batch)
         return
-    records = load(args.file)
-    print(table(records))
+    titles = args.titles or [file.name for file in args.files]
+    measured = {title: load(file) for title, file in zip(titles, args.files, strict=True)}
+    for title, records in measured.items():
+        print(f"{title}, {len(records[FRESH])} prompts\n\n{table(records)}\n\n{kind_table(records)}\n")
     if args.plot:
-        plot(records, args.plot)
+        plot(measured, args.plot)
 
 
 if __name__ == "__main__":

@@ -107,11 +107,12 @@ def _settings(args: argparse.Namespace) -> "ExperimentConfig":
         if adapter.base != args.model:
             print(f"note: {args.lora} was trained on {adapter.base}, not on {args.model}", file=sys.stderr)
     size = {name: n for name in WAN_CLIP if (n := getattr(args, name)) is not None}
+    strength = {} if args.strength is None else {"strength": args.strength, "parallax_strength": None}
     return replace(
         config,
         model=replace(config.model, folder=args.model, guidance=guidance if args.guidance is None else args.guidance),
         clip=replace(config.clip, **size),
-        noise=config.noise if args.strength is None else replace(config.noise, strength=args.strength, parallax_strength=None),
+        noise=replace(config.noise, **strength),
         # sampled without noise: the SDE steps are only placed where any number of steps has room for them
         sampler=SamplerConfig(num_steps=args.steps, first_index=0, last_index=0, batch=BATCH),
     )

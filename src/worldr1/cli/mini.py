@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--device", default="cuda")
     build.add_argument("--clips", type=int, default=24_000)
     build.add_argument("--batch", type=int, default=32)
+    build.add_argument(
+        "--transported-share", type=float, default=0.5, metavar="P", help="of the base's examples (default: 0.5)"
+    )
     build.add_argument("--workers", type=int, default=1, help="processes that draw the critic's pictures")
     ship = actions.add_parser("ship", help="put a finished run's adapter and evaluations into the package")
     ship.add_argument("run", type=Path, help="its folder")
@@ -56,6 +59,7 @@ def _build(args: argparse.Namespace) -> int:
         clips=args.clips,
         batch=args.batch,
         workers=args.workers,
+        transported_share=args.transported_share,
     )
     build(args.part, config)
     return 0

@@ -17,7 +17,6 @@ from worldr1.noise.canvas import plan_canvas, sample_canvas_batch
 from worldr1.pretrain.corpus import plan_paths
 from worldr1.types import FOCAL_PER_WIDTH
 
-TRANSPORTED_SHARE = 0.5
 PROMPT_DROPOUT = 0.1
 POOL_CHANNELS = 4096
 """Canvas channel maps kept for each camera plan; an example draws each of its channels (and signs) from them."""
@@ -83,10 +82,12 @@ class BaseTask:
         empty: tuple[Int[Tensor, "1 S"], Int[Tensor, "1 S"]],
         *,
         noise: TransportedNoise,
+        transported_share: float,
         batch: int,
     ) -> None:
         self.model, self.latents, self.plan, self.text, self.empty = model, latents, plan, text, empty
         self.noise, self.batch, self.generator = noise, batch, noise.generator
+        self.transported_share = transported_share
         self.forward = torch.compile(model.transformer) if latents.is_cuda else model.transformer
 
     def _rand(self) -> Tensor:
@@ -101,7 +102,7 @@ class BaseTask:
         dropped = (self._rand() < PROMPT_DROPOUT)[:, None]
         ids, mask = torch.where(dropped, self.empty[0], ids), torch.where(dropped, self.empty[1], mask)
         noise = torch.randn(clean.shape, generator=self.generator, device=device)
-        transported = (self._rand() < TRANSPORTED_SHARE) & (plan >= 0)
+        transported = (self._rand() < self.transported_share) & (plan >= 0)
         strength = (self._rand() * transported)[:, None, None, None, None]
         moved = self.noise.draw(plan.clamp(min=0), clean.shape[1])
         noise = (1 - strength**2).sqrt() * noise + strength * moved

@@ -144,7 +144,18 @@ def _base(config: BuildConfig) -> dict[str, float]:
     noise = TransportedNoise(*latents.shape[2:], generator=config.generator(fit.steps + 2))
     text = tokenize(tokenizer, prompts, config.device)
     empty = tokenize(tokenizer, [""], config.device)
-    fit.run(BaseTask(model, latents, plan, text, empty, noise=noise, batch=config.batch))
+    fit.run(
+        BaseTask(
+            model,
+            latents,
+            plan,
+            text,
+            empty,
+            noise=noise,
+            transported_share=config.transported_share,
+            batch=config.batch,
+        )
+    )
     finish(fit, model, config, "base")
     return _base_metrics(model, vae, tokenizer, config) | {"steps": float(fit.steps)}
 

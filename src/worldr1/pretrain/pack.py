@@ -29,7 +29,7 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
         raise InputError(f"{parts} lacks {missing[0]}; build that part first")
     shutil.rmtree(weights / "base", ignore_errors=True)
     weights.mkdir(parents=True, exist_ok=True)
-    _pipeline(parts).save_pretrained(weights / "base")
+    new_pipeline(parts).save_pretrained(weights / "base")
     for part in ("reconstructor", "trunk"):
         shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
     metrics = {
@@ -118,7 +118,8 @@ def unpack(weights: Path, parts: Path) -> None:
     save_file(base, parts / "base.safetensors")
 
 
-def _pipeline(parts: Path) -> WanPipeline:
+def new_pipeline(parts: Path) -> WanPipeline:
+    """The pipeline of the vae, base and tokenizer in `parts`; `save_pretrained` makes a folder that `--model` takes."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(parts / "tokenizer")
     vae_weights = load_file(parts / "vae.safetensors")
     mean, std = (vae_weights.pop(name).float().tolist() for name in ("latents_mean", "latents_std"))

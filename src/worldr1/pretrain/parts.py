@@ -37,6 +37,8 @@ class BuildConfig:
     workers: int = 1
     """Processes that draw the critic's pictures: thousands of small scenes keep a GPU idle and one CPU core busy."""
     batch: int = 32
+    transported_share: float = 0.5
+    """Of the base model's training examples: their noise moves with the requested camera (conventions section 5)."""
     seed: int = 2026
 
     def generator(self, offset: int) -> torch.Generator:

@@ -44,7 +44,6 @@ class NoiseConfig:
         if self.min_cells < 1:
             raise ConfigError(f"noise min_cells must be at least 1, got {self.min_cells}")
 
-
     def strength_for(self, trajectory: Trajectory) -> float:
         """a for one path."""
         if self.parallax_strength is None or not has_parallax(trajectory):
