@@ -130,7 +130,7 @@ def measure(out: Path, num_prompts: int, model: str, batch: int) -> None:
     policy = build_policy(ModelConfig(folder=model, tf32=True), device)
     shape = check_clip(experiment, policy)
     reward = build_reward(experiment.reward, device, experiment.clip)
-    plans, everything = PlanCache(max_plans=512), shots(num_prompts, experiment.clip.frames)
+    plans, everything = PlanCache(), shots(num_prompts, experiment.clip.frames)
     records: dict[str, list[VideoRecord]] = {setting.name: [] for setting in settings()}
     begin = time.monotonic()
     for first in range(0, len(everything), batch):

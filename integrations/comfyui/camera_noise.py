@@ -91,8 +91,8 @@ class WorldR1CameraNoise:
     DESCRIPTION = "Start noise that moves as the camera should. Connect it to the noise of SamplerCustomAdvanced."
 
     def __init__(self) -> None:
-        # ComfyUI keeps a node's object between runs: another seed then needs no new plan. At 480p one is 50 to 80 MB.
-        self._plans = PlanCache(max_plans=2)
+        # ComfyUI keeps a node's object between runs: another seed then needs no new plan. At 480p one is 10 to 50 MB.
+        self._plans = PlanCache(max_mb=100)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, tuple[Any, dict[str, Any]]]]:

@@ -110,7 +110,7 @@ def evaluate(
     begin = time.monotonic()
     tasks = _plan(prompts, config)
     shown = set(spread([(task.tokens, task.group) for task in tasks], config.keep_videos))
-    plans, records, videos = PlanCache(max_plans=128), [], {}
+    plans, records, videos = PlanCache(), [], {}
     for first in range(0, len(tasks), config.batch):
         batch = tasks[first : first + config.batch]
         clips = _film(policy, batch, config, plans)

@@ -51,6 +51,11 @@ class CanvasPlan:
     empty: Int[Tensor, " num_empty"]
     """Pixels without any cell (extreme zooms only): they get fresh noise, so their marginal is exact too."""
 
+    @property
+    def megabytes(self) -> float:
+        """Memory of its tensors."""
+        return sum(x.nbytes for x in (self.cells, self.starts, self.scale, self.empty)) / 1e6
+
     def to(self, device: torch.device | str) -> "CanvasPlan":
         """The same plan on another device."""
         moved = {name: getattr(self, name).to(device) for name in ("cells", "starts", "scale", "empty")}

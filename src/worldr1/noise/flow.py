@@ -52,6 +52,11 @@ class FlowPlan:
     empty: Int[Tensor, " num_empty"]
     """Pixels without any particle: they get fresh noise, so their marginal is exact too."""
 
+    @property
+    def megabytes(self) -> float:
+        """Memory of its tensors."""
+        return sum(x.nbytes for x in (self.particles, self.weights, self.starts, self.empty)) / 1e6
+
 
 def plan_flow(
     latent_poses: Float[Tensor, "L 4 4"], *, focal_per_width: float, height: int, width: int, min_cells: int = 16

@@ -52,10 +52,13 @@ class NoiseConfig:
 
 
 class PlanCache:
-    """The plans of the most recently used paths. A canvas plan takes 0.2 MB in mini and 50 to 80 MB at 480p."""
+    """The plans of the most recently used paths, up to `max_mb` of memory (a single larger one is kept too).
 
-    def __init__(self, max_plans: int = 32) -> None:
-        self._max_plans = max_plans
+    A plan takes 0.2 MB in mini and 10 to 50 MB at 480p.
+    """
+
+    def __init__(self, max_mb: float = 1024.0) -> None:
+        self._max_mb = max_mb
         self._plans: OrderedDict[tuple[object, ...], CanvasPlan | FlowPlan] = OrderedDict()
 
     def plan(
@@ -82,7 +85,7 @@ class PlanCache:
                 width=width,
                 min_cells=min_cells,
             )
-            if len(self._plans) > self._max_plans:
+            while len(self._plans) > 1 and sum(plan.megabytes for plan in self._plans.values()) > self._max_mb:
                 self._plans.popitem(last=False)
         self._plans.move_to_end(key)
         return self._plans[key]

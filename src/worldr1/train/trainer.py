@@ -165,7 +165,7 @@ class Trainer:
             parameters.values(), lr=config.lr, weight_decay=config.weight_decay, eps=config.adam_eps
         )
         self.ema = Ema(parameters, config.ema_decay)
-        self.plans = PlanCache(max_plans=128)
+        self.plans = PlanCache()
         self.counters = _Counters()
         self.updates_done = 0
 

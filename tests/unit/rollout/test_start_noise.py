@@ -88,12 +88,16 @@ def test_flow_is_another_transport_with_the_same_fresh_part_and_rules() -> None:
 
 
 def test_plans_are_made_once_a_path_and_the_oldest_goes_first() -> None:
-    plans = PlanCache(max_plans=2)
     sizes: dict[str, Any] = {"height": 8, "width": 12, "min_cells": 4}
+    sizes_mb = [PlanCache().plan(path, **sizes).megabytes for path in (PUSH, FIXED)]
+    assert sizes_mb[0] > sizes_mb[1] == pytest.approx(1e-6 * 5 * 96 * (4 * 4 + 4 + 4)), "cells, starts, scale"
+    plans = PlanCache(max_mb=sum(sizes_mb))
     push = plans.plan(PUSH, **sizes)
     fixed = plans.plan(FIXED, **sizes)
     assert plans.plan(synthesize(["push_in"], 17), **sizes) is push, "equal paths share a plan"
-    assert plans.plan(PUSH, **{**sizes, "min_cells": 9}) is not push, "this one drops `fixed`, the least recently used"
+    assert plans.plan(FIXED, **{**sizes, "min_cells": 1}) is not fixed, (
+        "this one drops `fixed`, the least recently used"
+    )
     assert plans.plan(PUSH, **sizes) is push
     assert plans.plan(FIXED, **sizes) is not fixed
     along_flow = plans.plan(PUSH, height=8, width=12, min_cells=4, transport="flow")
