@@ -1,7 +1,7 @@
 """Does the mini 3D model measure the camera's path, or recognise one it knows? `python benchmarks/off_path.py`
 
-Rendered clips (no VAE) of the vocabulary's moves at other speeds, and of random paths. A model that snaps to the paths of
-its training reports more than the way that a slow camera went.
+Rendered clips (no VAE) of the vocabulary's moves at other speeds, and of random paths. A model that snaps to the paths
+of its training reports more than the way that a slow camera went.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Camera paths of any speed and mixture, from which a 3D model must learn to measure instead of to recognise.
 
-A network trained on the 83 exact paths of the prompts' plans snaps to them: of cameras that went 80 % of a move's way it
-reported 93 %, and on mixtures it lost itself (docs/log.md, benchmarks/off_path.py). What policies film is not exact.
+A network trained on the 83 exact paths of the prompts' plans snaps to them: of cameras that went 80 % of a move's way
+it reported 93 %, and on mixtures it lost itself (docs/log.md, benchmarks/off_path.py). What policies film is not exact.
 """
 
 import torch
