@@ -79,10 +79,12 @@ class Matching(nn.Module):
         cells = torch.stack([x.flatten(), y.flatten()], -1).to(query)
         found = []
         before = torch.cat([key[:, :1], key[:, :-1]], 1)
-        for reference in (key[:, :1].expand_as(key), before):
-            match = (self.sharpness * query @ reference.transpose(-1, -2)).softmax(-1)
-            shift = match @ cells - cells
-            found += [shift, match.amax(-1, keepdim=True)]
+        # Not in bfloat16, which would round a place past cell 16 to eighths of a cell: half a pixel.
+        with torch.autocast(features.device.type, enabled=False):
+            for reference in (key[:, :1].expand_as(key), before):
+                match = (self.sharpness * query @ reference.transpose(-1, -2)).softmax(-1)
+                shift = match @ cells - cells
+                found += [shift, match.amax(-1, keepdim=True)]
         return torch.cat(found, -1).transpose(-1, -2).unflatten(-1, (height, width))
 
 
