@@ -8,10 +8,20 @@ import torch
 import transformers
 
 from worldr1.backends.gsplat import GsplatRenderer
-from worldr1.backends.mini import CLIP_SIZE, load_heads, load_reconstructor, mini_base
+from worldr1.backends.mini import (
+    CLIP_SIZE,
+    load_heads,
+    load_judge,
+    load_probe,
+    load_reconstructor,
+    mini_base,
+    mini_weights,
+)
 from worldr1.backends.wan import WanPolicy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
+from worldr1.evaluate.judging import Judge
+from worldr1.evaluate.probing import WordProbe
 from worldr1.protocols import Renderer
 from worldr1.rewards.composite import CompositeReward, RewardConfig
 from worldr1.rl.objective import ObjectiveConfig
@@ -140,6 +150,17 @@ def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> Composi
     _check_mini_size(clip)
     critic, quality, perceptual = load_heads(device)
     return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
+
+
+def build_judge(device: str, *, weights: Path | None = None) -> Judge:
+    """The judge that no reward meets: the second 3D model, and the attribute probe where there is one.
+
+    weights: folder of judge.safetensors and probe.safetensors; None: the packaged ones. Raises InputError if the judge
+    is missing.
+    """
+    has_probe = ((weights or mini_weights()) / "probe.safetensors").is_file()
+    onlooker = WordProbe(load_probe(device, weights=weights)) if has_probe else None
+    return Judge(load_judge(device, weights=weights), build_renderer(device), onlooker=onlooker)
 
 
 def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, int, int]:

@@ -1,30 +1,37 @@
 """A whole training run as a user sees it: evaluate, train, evaluate again, report. Resumable at every update."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from worldr1.backends.wan import WanPolicy
-from worldr1.build import MINI, ExperimentConfig, build_policy, build_reward, check_clip, choose_device
+from worldr1.build import MINI, ExperimentConfig, build_judge, build_policy, build_reward, check_clip, choose_device
 from worldr1.config import dump_toml
 from worldr1.errors import TrainingError
-from worldr1.evaluate.evaluation import EvaluationConfig, evaluate, save_evaluation
+from worldr1.evaluate.evaluation import EvaluationConfig, Task, evaluate, film, plan_tasks, save_evaluation
+from worldr1.evaluate.judging import judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
 from worldr1.evaluate.statistics import headline
+from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
+from worldr1.rollout.start_noise import PlanCache
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import ADAPTER_FILE, base_model, prepare_trainable, save_adapter
 from worldr1.train.runlog import RunLog, read_metrics
+from worldr1.train.stopping import Look
 from worldr1.train.trainer import Method, PromptSets, Trainer
-from worldr1.types import Prompt
+from worldr1.train.watch import Watch
+from worldr1.types import Prompt, Status
 
 MODEL = "model"
 DOMINANT_SHARE = 0.8
@@ -36,6 +43,11 @@ KEEP_VIDEOS = 12
 class _Prompts:
     train: PromptSets
     test: list[Prompt]
+
+    @property
+    def all(self) -> list[Prompt]:
+        """Every prompt that the run trains or tests with."""
+        return [*self.train.main, *self.train.dynamic, *self.test]
 
 
 def _prompts(config: ExperimentConfig) -> _Prompts:
@@ -51,6 +63,16 @@ def _prompts(config: ExperimentConfig) -> _Prompts:
     return _Prompts(train, test)
 
 
+def judge_prompts(config: ExperimentConfig) -> list[Prompt]:
+    """What the judge looks at while training: neither training nor test prompts, a quarter of them dynamic."""
+    num, known = config.train.judge.prompts, {prompt.text for prompt in _prompts(config).all}
+    static, dynamic = num - num // 4, num // 4
+    drawn = random_prompts(2 * static, seed=config.prompts.seed, stream="judge")
+    moving = random_prompts(2 * dynamic, seed=config.prompts.seed, stream="judge", dynamic=True) if dynamic else []
+    unseen = [[p for p in found if p.text not in known][:n] for found, n in ((drawn, static), (moving, dynamic))]
+    return [*unseen[0], *unseen[1]]
+
+
 class Session:
     """Make one with `create` or `resume`, then `run` it."""
 
@@ -59,6 +81,9 @@ class Session:
     ) -> None:
         self.config, self.run_dir, self.log, self.trainer, self.test = config, run_dir, log, trainer, test
         self.console = Console(stderr=True)
+        rule = config.train.judge
+        self.judge = build_judge(choose_device(config.device)) if rule.every else None
+        self.watch = Watch(rule, run_dir, updates_done=trainer.updates_done)
 
     @classmethod
     def create(cls, config: ExperimentConfig, out: Path) -> "Session":
@@ -83,6 +108,9 @@ class Session:
             with base_model(self.trainer.policy.transformer, self.trainer.base_state):
                 before = self._evaluation(BEFORE)
             self._train()
+            if reason := self.watch.reason_to_stop:
+                best = self.watch.restore_best(self.trainer.ema.values)
+                self.console.print(f"stopped: {reason}; the weights of update {best.update} are kept")
             with self.trainer.ema.swap(self.trainer.parameters):
                 after = self._evaluation(AFTER)
                 result = self._save_result()
@@ -100,17 +128,8 @@ class Session:
         folder = self.run_dir / PREVIEWS / name
         if (folder / RECORDS_FILE).is_file():
             return Evaluation.load(folder)
-        trainer, config = self.trainer, self.config
-        evaluation_config = EvaluationConfig(
-            sampler=config.sampler,
-            noise=config.noise,
-            clip=trainer.clip,
-            guidance=config.model.guidance,
-            seed=config.prompts.seed,
-            batch=config.train.decode_batch,
-            keep_videos=KEEP_VIDEOS,
-            all_paths=False,
-        )
+        trainer = self.trainer
+        evaluation_config = replace(self._evaluation_config(), keep_videos=KEEP_VIDEOS, all_paths=False)
         with self._bar(f"evaluation {name}", len(self.test)) as show:
             evaluated = evaluate(
                 trainer.policy,
@@ -123,13 +142,25 @@ class Session:
         save_evaluation(evaluated.evaluation, evaluated.videos, folder)
         return evaluated.evaluation
 
+    def _evaluation_config(self) -> EvaluationConfig:
+        config = self.config
+        return EvaluationConfig(
+            sampler=config.sampler,
+            noise=config.noise,
+            clip=self.trainer.clip,
+            guidance=config.model.guidance,
+            seed=config.prompts.seed,
+            batch=config.train.decode_batch,
+        )
+
     def _train(self) -> None:
         trainer, config = self.trainer, self.config.train
         recipe = dump_toml(self.config)
         saved = trainer.updates_done
         try:
             with self._bar("training", config.updates, trainer.updates_done) as show:
-                while trainer.updates_done < config.updates:
+                self._let_the_judge_look()
+                while trainer.updates_done < config.updates and not self.watch.reason_to_stop:
                     metrics = trainer.update(self.log.write)
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
@@ -137,6 +168,7 @@ class Session:
                     if trainer.updates_done % config.checkpoint_every == 0 or trainer.updates_done == config.updates:
                         save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
                         saved = trainer.updates_done
+                    self._let_the_judge_look()
         except (KeyboardInterrupt, TrainingError) as stop:
             if trainer.updates_done > saved:
                 save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
@@ -145,6 +177,29 @@ class Session:
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _let_the_judge_look(self) -> None:
+        """If it is its turn: films the judge's prompts with the averaged weights and writes down what it says."""
+        trainer, watch = self.trainer, self.watch
+        if self.judge is None or not watch.is_due(trainer.updates_done):
+            return
+        config = self._evaluation_config()
+        rewards: list[float] = []
+        plans = PlanCache()
+
+        def source(tasks: Sequence[Task]) -> Tensor:
+            videos = film(trainer.policy, tasks, config, plans)
+            results = trainer.reward(videos, [t.prompt for t in tasks], [t.path for t in tasks], False)
+            rewards.extend(result.value for result in results if result.status is not Status.FAULT)
+            return videos
+
+        tasks = plan_tasks(judge_prompts(self.config), config)
+        with trainer.ema.swap(trainer.parameters):
+            seen = judge_source(source, tasks, {"judge": self.judge}, config=config)["judge"]
+        scores = look_scores(seen.records)
+        watch.add(Look(update=trainer.updates_done, reward=fmean(rewards), scores=scores), trainer.ema.values)
+        said = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self.console.print(f"judge after {trainer.updates_done} updates: reward {fmean(rewards):.3f}, {said}")
 
     def _warn_of_dominance(self, metrics: Mapping[str, float | int | str]) -> None:
         """Say so if one part decides nearly alone which video of a group is best (its weighted standard deviation)."""

@@ -72,13 +72,15 @@ class Evaluated(NamedTuple):
     """The kept ones, on the CPU, by the index of their record."""
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """One prompt's work."""
 
     prompt: Prompt
     tokens: tuple[str, ...]
     path: Trajectory | None
+    """Requested; None without camera words."""
     seed: int
+    """Of the start noise."""
 
     @property
     def requested(self) -> Tensor | None:
@@ -87,7 +89,8 @@ class _Task(NamedTuple):
 
     @property
     def group(self) -> MotionGroup:
-        return motion_group(_positions(self.requested), dynamic=self.prompt.dynamic)
+        """The kind of request."""
+        return motion_group(positions(self.requested), dynamic=self.prompt.dynamic)
 
 
 @torch.no_grad()
@@ -108,12 +111,12 @@ def evaluate(
     Raises InputError for no prompts or two of one id, PromptError for camera words that are not understood.
     """
     begin = time.monotonic()
-    tasks = _plan(prompts, config)
+    tasks = plan_tasks(prompts, config)
     shown = set(spread([(task.tokens, task.group) for task in tasks], config.keep_videos))
     plans, records, videos = PlanCache(), [], {}
     for first in range(0, len(tasks), config.batch):
         batch = tasks[first : first + config.batch]
-        clips = _film(policy, batch, config, plans)
+        clips = film(policy, batch, config, plans)
         results = reward(clips, [t.prompt for t in batch], [t.path for t in batch], False)
         lifted = [i for i in range(len(batch)) if config.all_paths or first + i in shown]
         paths = dict(zip(lifted, _recovered_paths(reconstructor, clips[lifted]), strict=True))
@@ -172,7 +175,8 @@ def save_evaluation(evaluation: Evaluation, videos: Mapping[int, Float[Tensor, "
     return folder
 
 
-def _plan(prompts: Sequence[Prompt], config: EvaluationConfig) -> list[_Task]:
+def plan_tasks(prompts: Sequence[Prompt], config: EvaluationConfig) -> list[Task]:
+    """What to film for each prompt, in order. Raises InputError and PromptError as `evaluate` does."""
     if not prompts:
         raise InputError("Give at least one prompt to evaluate.")
     if len({(prompt.id, prompt.dynamic) for prompt in prompts}) < len(prompts):
@@ -182,14 +186,14 @@ def _plan(prompts: Sequence[Prompt], config: EvaluationConfig) -> list[_Task]:
         tokens = parse_plan(prompt.text).tokens
         path = requested_path(tokens, config.clip[0])
         seed = derive_seed(config.seed, "evaluation", prompt.id, int(prompt.dynamic))
-        tasks.append(_Task(prompt, tokens, path, seed))
+        tasks.append(Task(prompt, tokens, path, seed))
     return tasks
 
 
-def _film(
-    policy: VideoPolicy, tasks: Sequence[_Task], config: EvaluationConfig, plans: PlanCache
+def film(
+    policy: VideoPolicy, tasks: Sequence[Task], config: EvaluationConfig, plans: PlanCache
 ) -> Float[Tensor, "B T 3 H W"]:
-    """Samples and decodes."""
+    """Samples one video per task by the noise-free sampler, each from its own seed's start noise, and decodes them."""
     shape = policy.latent_shape(*config.clip)
     embeddings = policy.encode([task.prompt.text for task in tasks])
     start = torch.cat([start_noise(task.path, shape, [task.seed], config.noise, plans) for task in tasks])
@@ -212,7 +216,7 @@ def _recovered_paths(
 
 
 def _record(
-    task: _Task, result: RewardResult, recovered: Float[Tensor, "T 4 4"] | None, video: str | None
+    task: Task, result: RewardResult, recovered: Float[Tensor, "T 4 4"] | None, video: str | None
 ) -> VideoRecord:
     usable = result.status is not Status.FAULT and math.isfinite(result.value)
     return VideoRecord(
@@ -227,22 +231,23 @@ def _record(
         reward=result.value if usable else None,
         parts=dict(result.parts) if usable else {},
         measures={name: value for name, value in result.measures.items() if math.isfinite(value)},
-        requested_path=_positions(task.requested),
-        requested_yaw_deg=_yaw_deg(task.requested),
-        recovered_path=_positions(recovered),
-        recovered_yaw_deg=_yaw_deg(recovered),
+        requested_path=positions(task.requested),
+        requested_yaw_deg=yaw_deg(task.requested),
+        recovered_path=positions(recovered),
+        recovered_yaw_deg=yaw_deg(recovered),
         video=video,
     )
 
 
-def _positions(world_from_camera: Float[Tensor, "T 4 4"] | None) -> list[list[float]] | None:
+def positions(world_from_camera: Float[Tensor, "T 4 4"] | None) -> list[list[float]] | None:
+    """[x, y, z] of every frame, as records keep a path."""
     if world_from_camera is None:
         return None
     return [[round(x, 5) for x in position] for position in world_from_camera[:, :3, 3].tolist()]
 
 
-def _yaw_deg(world_from_camera: Float[Tensor, "T 4 4"] | None) -> list[float] | None:
-    """Angle of the forward axis from z towards x."""
+def yaw_deg(world_from_camera: Float[Tensor, "T 4 4"] | None) -> list[float] | None:
+    """Angle of the forward axis from z towards x, in every frame."""
     if world_from_camera is None:
         return None
     yaw = torch.rad2deg(torch.atan2(world_from_camera[:, 0, 2], world_from_camera[:, 2, 2]))

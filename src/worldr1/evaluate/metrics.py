@@ -75,7 +75,9 @@ def multi_view_consistency(reconstruction: Reconstruction) -> MultiViewConsisten
     )
 
 
-def residual_motion(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> float | None:
+def residual_motion(
+    video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction, mask: Bool[Tensor, "T H W"] | None = None
+) -> float | None:
     """How much the picture changes beyond what the camera explains, in grey levels of 0..1. video: 0..1, at the depth's
     size.
 
@@ -87,10 +89,16 @@ def residual_motion(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruct
     those hidden there behind something nearer. A pixel found *before* what the earlier frame shows is kept: that the
     place was empty then is motion.
 
-    None if no pixel can be looked up. Raises InputError for fewer than two frames or another size than the depth's.
+    mask: pixels that count (say, of movers: `mini.attribute_scores.mover_masks`); all by default. A pair of pixels is
+    counted if either is in it, so that the places that a mover has left count as those where it is now.
+
+    None if no pixel can be looked up, or none in the mask. Raises InputError for fewer than two frames, another size
+    than the depth's or a mask of another size than the video's.
     """
     if len(video) < 2 or tuple(video.shape[-2:]) != tuple(reconstruction.depth.shape[-2:]):
         raise InputError("Residual motion compares frames; give at least 2, at the size of the reconstruction.")
+    if mask is not None and tuple(mask.shape) != (len(video), *video.shape[-2:]):
+        raise InputError(f"A mask of shape {tuple(mask.shape)} does not match a video of shape {tuple(video.shape)}.")
     gap = max(1, (len(video) - 1) // 4)
     source, target = list(range(gap, len(video))), list(range(len(video) - gap))
     lookup = _look_up(reconstruction, source, target)
@@ -103,6 +111,8 @@ def residual_motion(video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruct
     asked &= (reconstruction.confidence[source] >= MIN_CONFIDENCE) & ~edge_pixels(
         reconstruction.depth[source], EDGE_JUMP
     )
+    if mask is not None:
+        asked &= mask[source] | (lookup.sample(mask[target][:, None].to(video))[:, 0] > 0.5)
     return float(outside.mean(dim=1)[asked].mean()) if bool(asked.any()) else None
 
 

@@ -57,7 +57,7 @@ class VideoRecord:
     reason: str
     """Why the status is not "ok"."""
     reward: float | None
-    """The weighted sum of the parts; None for a fault."""
+    """The weighted sum of the parts; None for a fault, and where a judge looked, who gives no reward."""
     parts: dict[str, float] = field(default_factory=dict)
     """As `RewardResult.parts`; empty for a fault."""
     measures: dict[str, float] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """Train one part of the mini world and write its weights: what `worldr1 mini build PART` runs.
 
-Parts, in order: corpus, vae, reconstructor, base, trunk, presence; `pack` puts them into the package. Each reads what
-the ones before it left in the state folder, trains for `seconds` (state is kept, so that the next run goes on), and
-writes bf16 weights and held-out metrics to the output folder.
+Parts, in order: corpus, vae, reconstructor, judge, probe, base, trunk, presence; `pack` puts them into the package.
+Each reads what the ones before it left in the state folder, trains for `seconds` (state is kept, so that the next run
+goes on), and writes bf16 weights and held-out metrics to the output folder.
 """
 
 import json
@@ -19,16 +19,17 @@ from transformers import PreTrainedTokenizerFast
 from worldr1.backends.mini import load_reconstructor, mini_weights
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import new_text_encoder, new_transformer, new_vae, train_tokenizer
-from worldr1.mini.networks.reconstructor import MiniReconstructor, ReconstructorConfig
 from worldr1.mini.scenes import FLOORS
 from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, generate, tokenize
 from worldr1.pretrain.build_judges import build_presence, build_trunk
+from worldr1.pretrain.build_reconstructors import build_judge, build_reconstructor
 from worldr1.pretrain.corpus import Corpus, build_corpus
 from worldr1.pretrain.loop import Fit, FitConfig
 from worldr1.pretrain.pack import pack, unpack
 from worldr1.pretrain.parts import BuildConfig, finish, load_corpus, load_vae, picture, warm_start
-from worldr1.pretrain.reconstructor import ReconstructorTask, pose_errors
-from worldr1.pretrain.vae import VaeTask, decode_corpus, encode_corpus, latent_statistics, through_vae, to_float
+from worldr1.pretrain.probe import build_probe
+from worldr1.pretrain.reconstructor import pose_errors
+from worldr1.pretrain.vae import VaeTask, encode_corpus, latent_statistics, through_vae, to_float
 from worldr1.scene.image_metrics import psnr_db
 
 
@@ -42,7 +43,9 @@ def build(part: str, config: BuildConfig) -> dict[str, float]:
     builders = {
         "corpus": _corpora,
         "vae": _vae,
-        "reconstructor": _reconstructor,
+        "reconstructor": build_reconstructor,
+        "judge": build_judge,
+        "probe": build_probe,
         "base": _base,
         "trunk": build_trunk,
         "presence": build_presence,
@@ -104,30 +107,6 @@ def _vae_metrics(vae: AutoencoderKLWan, corpus: Corpus, out: Path) -> dict[str, 
     for floor in FLOORS:
         has = torch.tensor([f" {floor} floor" in prompt for prompt in corpus.prompts], device=error.device)
         metrics[f"psnr_db_{floor}_floor"] = float(psnr_db(error[has].mean()))
-    return metrics
-
-
-def _reconstructor(config: BuildConfig) -> dict[str, float]:
-    network, corpus = MiniReconstructor(ReconstructorConfig()).to(config.device), load_corpus(config, "train")
-    has_vae = (config.state / "vae.safetensors").exists()
-    vae = load_vae(config) if has_vae else None
-    decoded = decode_corpus(vae, corpus.video[: config.clips * 2 // 3]) if vae is not None else None
-    warm_start(network, config, "reconstructor")
-    fit_config = FitConfig(seconds=config.seconds, total_s=config.total_s, lr=8e-4)
-    fit = Fit(network, config.state / "reconstructor", fit_config)
-    if config.device == "cuda":
-        network.compile()
-    task = ReconstructorTask(
-        network, corpus, batch=config.batch, generator=config.generator(fit.steps + 1), decoded=decoded
-    )
-    fit.run(task)
-    finish(fit, network, config, "reconstructor")
-    held_out = load_corpus(config, "held_out")
-    metrics = {"steps": float(fit.steps)}
-    for name, through in (("clean", None), ("decoded", vae)):
-        if name == "clean" or vae is not None:
-            errors = pose_errors(network, held_out, through)
-            metrics |= {f"{key}_{name}": float(value.nanmean()) for key, value in errors.items()}
     return metrics
 
 

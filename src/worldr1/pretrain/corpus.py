@@ -15,6 +15,7 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.mini.promptset import PLANS, canonical_prompts, sample_plans
 from worldr1.mini.render import render
 from worldr1.mini.scenes import NUM_SOLIDS, Defects, sample_scenes
+from worldr1.pretrain.free_paths import free_paths
 from worldr1.seeding import make_generator
 
 NUM_FRAMES, HEIGHT, WIDTH = CLIP_SIZE
@@ -79,36 +80,58 @@ def plan_paths(num_frames: int = NUM_FRAMES) -> Float[Tensor, "K T 4 4"]:
 
 
 def build_corpus(
-    num: int, *, seed: int, device: str, imperfect: bool = True, batch: int = 48, num_frames: int = NUM_FRAMES
+    num: int,
+    *,
+    seed: int,
+    device: str,
+    imperfect: bool = True,
+    dynamic_share: float = DYNAMIC_SHARE,
+    free_share: float = 0.0,
+    batch: int = 48,
+    num_frames: int = NUM_FRAMES,
 ) -> Corpus:
     """Render `num` clips, batch by batch on `device`, the result on the same device. Seeded: the same on every run.
 
-    num_frames: 1 for stills, which are frame 0 of the clips.
+    free_share: of the clips, whose camera follows `free_paths` and whose prompt says nothing of it. num_frames: 1 for
+    stills, which are frame 0 of the clips.
     """
+    kind = _Kind(imperfect, dynamic_share, free_share, num_frames)
     parts = [
-        _build_batch(min(batch, num - start), make_generator(seed, "corpus", start), device, imperfect, num_frames)
+        _build_batch(min(batch, num - start), make_generator(seed, "corpus", start), device, kind)
         for start in range(0, num, batch)
     ]
     tensors = {name: torch.cat([part[0][name] for part in parts]) for name in TENSORS}
     return Corpus(**tensors, prompts=[prompt for part in parts for prompt in part[1]])
 
 
-def _build_batch(
-    num: int, generator: torch.Generator, device: str, imperfect: bool, num_frames: int
-) -> tuple[dict[str, Tensor], list[str]]:
-    scenes = sample_scenes(num, generator=generator, dynamic_share=DYNAMIC_SHARE)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What clips a corpus has."""
+
+    imperfect: bool
+    dynamic_share: float
+    free_share: float
+    num_frames: int
+
+
+def _build_batch(num: int, generator: torch.Generator, device: str, kind: _Kind) -> tuple[dict[str, Tensor], list[str]]:
+    scenes = sample_scenes(num, generator=generator, dynamic_share=kind.dynamic_share)
     plan = sample_plans(num, generator)
-    shares = torch.tensor(IMPERFECTION_SHARES if imperfect else (1.0, 0.0, 0.0, 0.0, 0.0))
+    shares = torch.tensor(IMPERFECTION_SHARES if kind.imperfect else (1.0, 0.0, 0.0, 0.0, 0.0))
     imperfection = torch.multinomial(shares, num, replacement=True, generator=generator)
     paths = plan_paths()[plan]
     disobeys = imperfection == Imperfection.DISOBEY
     paths[disobeys] = _disobedient_paths(plan[disobeys], generator)
+    free = torch.zeros(num, dtype=torch.bool)
+    if kind.free_share > 0:
+        free = torch.rand(num, generator=generator) < kind.free_share
+        paths[free] = free_paths(int(free.sum()), NUM_FRAMES, generator)
     scenes = scenes.with_defects(_sample_defects(imperfection, generator))
-    paths = paths[:, :num_frames]
+    paths = paths[:, : kind.num_frames]
     clips = render(scenes.to(device), paths.to(device), height=HEIGHT, width=WIDTH)
     video, warped = clips.video, imperfection == Imperfection.WARP
     video[warped.to(device)] = warp(video[warped.to(device)], _warp_amplitudes(int(warped.sum()), generator), generator)
-    silent = (torch.rand(num, generator=generator) < NO_CAMERA_SHARE) & ~disobeys
+    silent = (torch.rand(num, generator=generator) < NO_CAMERA_SHARE) & ~disobeys | free
     told = torch.where(silent, torch.full_like(plan, -1), plan)
     tensors = {
         "video": (video * 255).round().to(torch.uint8),

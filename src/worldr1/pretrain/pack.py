@@ -16,12 +16,18 @@ from worldr1.mini.networks.base import new_scheduler, new_text_encoder, new_tran
 from worldr1.types import CONVENTIONS_VERSION
 
 PARTS = ("vae", "base", "reconstructor", "trunk")
-MAX_FILE_MB, MAX_TOTAL_MB = 16, 30
+"""Without these the mini world does not run."""
+OPTIONAL_PARTS = ("judge", "probe")
+"""Only measuring needs them: weights without them are whole."""
+MAX_FILE_MB, MAX_TOTAL_MB = 16, 45
+"""Of all files: 28 MB run and train the mini world; the rest is for the judges, which nobody may swap for others
+between a training and its measurement, so they ship beside what they judge."""
 
 
 def pack(parts: Path, weights: Path) -> dict[str, float]:
     """Assemble `weights` from `parts` (PART.safetensors, PART.metrics.json, tokenizer/).
 
+    An optional part that is not in `parts` is not in `weights` afterwards either.
     Returns {"megabytes": total}. Raises InputError for a missing part or more than the shipped size allows.
     """
     missing = [name for name in (*(f"{p}.safetensors" for p in PARTS), "tokenizer") if not (parts / name).exists()]
@@ -32,10 +38,15 @@ def pack(parts: Path, weights: Path) -> dict[str, float]:
     new_pipeline(parts).save_pretrained(weights / "base")
     for part in ("reconstructor", "trunk"):
         shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
+    for part in OPTIONAL_PARTS:
+        (weights / f"{part}.safetensors").unlink(missing_ok=True)  # an older one belongs to other weights
+        if (parts / f"{part}.safetensors").exists():
+            shutil.copyfile(parts / f"{part}.safetensors", weights / f"{part}.safetensors")
     metrics = {
         part: json.loads((parts / f"{part}.metrics.json").read_text())
         for part in WHAT
         if (parts / f"{part}.metrics.json").exists()
+        and (part not in OPTIONAL_PARTS or (parts / f"{part}.safetensors").exists())
     }
     return write_index(weights, metrics)
 
@@ -67,6 +78,8 @@ WHAT = {
     "reconstructor": "3D model (Depth Anything 3's role): video to depth, cameras, confidence",
     "trunk": "critic, sharpness and perceptual distance (the roles of Qwen3-VL, HPSv3 and LPIPS)",
     "presence": "the trunk's branch that looks for the solids that a prompt names (a part of the quality score)",
+    "judge": "a second 3D model of another size, seed and training set, in no reward: it judges what training did",
+    "probe": "reads the prompt's words off a video, in no reward: it judges what training did",
 }
 
 
@@ -84,6 +97,8 @@ def _model_card(hashes: dict[str, str], sizes: dict[str, float], metrics: dict[s
     ]
     for part, what in WHAT.items():
         found = metrics.get(part)
+        if not found and part in OPTIONAL_PARTS:
+            continue
         if not found:
             lines.append(f"| {part} | {what} | **not trained** | random weights: its scores mean nothing |")
         for name, value in (found or {}).items():
@@ -104,7 +119,7 @@ def unpack(weights: Path, parts: Path) -> None:
     """The reverse of `pack`: PART.safetensors and tokenizer/ of shipped weights, to train parts further or anew."""
     parts.mkdir(parents=True, exist_ok=True)
     shutil.copytree(weights / "base" / "tokenizer", parts / "tokenizer", dirs_exist_ok=True)
-    for part in ("reconstructor", "trunk"):
+    for part in ("reconstructor", "trunk", *OPTIONAL_PARTS):
         if (weights / f"{part}.safetensors").exists():
             shutil.copyfile(weights / f"{part}.safetensors", parts / f"{part}.safetensors")
     vae = load_file(weights / "base" / "vae" / "diffusion_pytorch_model.safetensors")

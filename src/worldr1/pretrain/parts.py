@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import new_vae
-from worldr1.pretrain.corpus import Corpus
+from worldr1.pretrain.corpus import Corpus, build_corpus
 from worldr1.pretrain.loop import Fit, bf16_state
 
 
@@ -51,6 +51,70 @@ def load_corpus(config: BuildConfig, name: str) -> Corpus:
     if not (config.state / name / "prompts.json").exists():
         raise InputError(f"there is no corpus in {config.state}; run `worldr1 mini build corpus` first")
     return Corpus.load(config.state / name, config.device)
+
+
+GEOMETRY_SEED_OFFSET, JUDGE_SEED_OFFSET = 50, 100
+GEOMETRY_CLIPS_SHARE = JUDGE_CLIPS_SHARE = 2 / 3
+"""Of as many clips as the base model is trained on."""
+FREE_SHARE = 0.6
+"""Of the clips that train a 3D model: their cameras go where no prompt sends them, so that paths must be measured."""
+JUDGE_DYNAMIC_SHARE = 0.35
+"""More movers than in the other corpora: the probe has to learn five words for motion."""
+
+
+def geometry_corpus(config: BuildConfig) -> Corpus:
+    """What trains the reward's 3D model. Rendered when first asked for, loaded afterwards."""
+    num = round(config.clips * GEOMETRY_CLIPS_SHARE)
+    return _made_once(config, "geometry_train", num, seed_offset=GEOMETRY_SEED_OFFSET, free_share=FREE_SHARE)
+
+
+def free_held_out(config: BuildConfig) -> Corpus:
+    """Consistent still clips on free paths alone, which no training sees: do the 3D models measure?"""
+    return _made_once(
+        config,
+        "free_held_out",
+        config.held_out,
+        seed_offset=GEOMETRY_SEED_OFFSET + 1,
+        imperfect=False,
+        dynamic_share=0.0,
+        free_share=1.0,
+    )
+
+
+def judge_corpus(config: BuildConfig) -> Corpus:
+    """What trains the judges: clips of another seed than the reward's models and the base model saw.
+
+    Rendered when first asked for, loaded afterwards.
+    """
+    num = round(config.clips * JUDGE_CLIPS_SHARE)
+    return _made_once(
+        config,
+        "judge_train",
+        num,
+        seed_offset=JUDGE_SEED_OFFSET,
+        dynamic_share=JUDGE_DYNAMIC_SHARE,
+        free_share=FREE_SHARE,
+    )
+
+
+def judge_held_out(config: BuildConfig) -> Corpus:
+    """Consistent clips that no training sees, a share of JUDGE_DYNAMIC_SHARE dynamic; for the judges' own accuracy."""
+    return _made_once(
+        config,
+        "judge_held_out",
+        config.held_out,
+        seed_offset=JUDGE_SEED_OFFSET + 1,
+        imperfect=False,
+        dynamic_share=JUDGE_DYNAMIC_SHARE,
+    )
+
+
+def _made_once(config: BuildConfig, name: str, num: int, *, seed_offset: int, **kind: Any) -> Corpus:
+    """kind: arguments of `build_corpus`."""
+    folder = config.state / name
+    if not (folder / "prompts.json").exists():
+        build_corpus(num, seed=config.seed + seed_offset, device=config.device, **kind).save(folder)
+    return load_corpus(config, name)
 
 
 def load_weights(config: BuildConfig, part: str) -> dict[str, Tensor]:

@@ -41,6 +41,7 @@ from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
 from worldr1.train.lora import base_model, load_parameters
+from worldr1.train.stopping import JudgeConfig
 from worldr1.types import Prompt, RewardResult, Rollout
 
 Metrics = dict[str, float | int | str]
@@ -77,6 +78,8 @@ class TrainConfig:
     """More faults than this in one update stop the run."""
     max_skipped: int = 10
     """Optimizer steps in a row without a finite gradient that stop the run."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """Whether a judge that no reward met looks on, and stops a run that it finds worse while its reward rises."""
 
     def __post_init__(self) -> None:
         counts = ("updates", "groups_per_update", "decode_batch", "checkpoint_every", "keep_last", "max_skipped")

@@ -155,3 +155,20 @@ def test_warps_have_the_stated_amplitude_and_leave_the_first_frame() -> None:
 def test_warping_nothing_is_no_error() -> None:
     empty = torch.zeros(0, 3, 3, 8, 8)
     assert warp(empty, torch.zeros(0), torch.Generator()).shape == empty.shape
+
+
+def test_free_cameras_are_told_nothing_and_go_where_no_plan_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = build_corpus_of(60, monkeypatch, free_share=1.0)
+    assert (free.plan == -1).all()
+    assert not any(prompt.startswith("Camera") for prompt in free.prompts)
+    distance = (free.world_from_camera[:, None] - plan_paths()[None]).abs().amax(dim=(2, 3, 4)).amin(dim=1)
+    assert float((distance > 0.03).float().mean()) > 0.85
+    half = build_corpus_of(NUM, monkeypatch, free_share=0.5)
+    known = (half.world_from_camera[:, None] - plan_paths()[None]).abs().amax(dim=(2, 3, 4)).amin(dim=1) < 1e-6
+    assert _near(float(known.double().mean()), 0.5)
+
+
+def build_corpus_of(num: int, monkeypatch: pytest.MonkeyPatch, *, free_share: float) -> Corpus:
+    monkeypatch.setattr(module, "HEIGHT", 4)
+    monkeypatch.setattr(module, "WIDTH", 6)
+    return build_corpus(num, seed=1, device="cpu", imperfect=False, free_share=free_share)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from worldr1.mini.networks.base import new_text_encoder, new_transformer, new_va
 from worldr1.pretrain import pack as module
 from worldr1.pretrain.build import build
 from worldr1.pretrain.loop import bf16_state
-from worldr1.pretrain.pack import PARTS, pack
+from worldr1.pretrain.pack import OPTIONAL_PARTS, PARTS, pack, unpack
 from worldr1.pretrain.parts import BuildConfig
 
 
@@ -60,6 +61,29 @@ def test_packed_weights_load_with_stock_classes(parts: Path, tmp_path: Path) -> 
     assert len(index["sha256"]) == 5
 
 
+def test_optional_parts_are_packed_if_they_are_there_and_never_left_behind(parts: Path, tmp_path: Path) -> None:
+    some, weights, state = (tmp_path / name for name in ("some", "weights", "state"))
+    shutil.copytree(parts, some)
+    for number, part in enumerate(OPTIONAL_PARTS):
+        save_file({"weight": torch.full((3,), float(number))}, some / f"{part}.safetensors")
+        (some / f"{part}.metrics.json").write_text(json.dumps({"score": 0.5 + number}))
+    pack(some, weights)
+    index, card = mini_index(weights), (weights / "README.md").read_text()
+    assert {"judge.safetensors", "probe.safetensors"} < index["sha256"].keys()
+    assert index["metrics"] == {"vae": {"psnr_db": 25.5}, "judge": {"score": 0.5}, "probe": {"score": 1.5}}
+    assert "| judge | a second 3D model" in card and "judge.safetensors |" in card
+
+    unpack(weights, state)
+    assert load_file(state / "probe.safetensors")["weight"].tolist() == [1.0, 1.0, 1.0]
+
+    (some / "judge.safetensors").unlink()  # its metrics stay behind, as a failed build leaves them
+    pack(some, weights)
+    index, card = mini_index(weights), (weights / "README.md").read_text()
+    assert "judge" not in index["metrics"] and "judge.safetensors" not in index["sha256"]
+    assert not (weights / "judge.safetensors").exists(), "it judged other weights"
+    assert "| judge |" not in card and "| probe |" in card, "an optional part is not said to be untrained"
+
+
 @pytest.mark.parametrize("missing", [*(f"{part}.safetensors" for part in PARTS), "tokenizer"])
 def test_a_missing_part_is_refused_before_anything_is_written(parts: Path, tmp_path: Path, missing: str) -> None:
     some = tmp_path / "some"
@@ -81,7 +105,7 @@ def test_weights_too_large_to_ship_are_refused(parts: Path, tmp_path: Path, monk
 
 def test_builders_say_what_is_missing(tmp_path: Path) -> None:
     config = BuildConfig(state=tmp_path / "state", out=tmp_path / "out", device="cpu")
-    with pytest.raises(InputError, match="unknown part 'judge'; build one of corpus, vae"):
-        build("judge", config)
+    with pytest.raises(InputError, match="unknown part 'jury'; build one of corpus, vae"):
+        build("jury", config)
     with pytest.raises(InputError, match="run `worldr1 mini build corpus` first"):
         build("vae", config)

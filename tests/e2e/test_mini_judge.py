@@ -1,0 +1,124 @@
+"""`worldr1 mini judge` as a user runs it, with a judge and a probe of random weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from worldr1.backends.mini import JUDGE_CONFIG, mini_base
+from worldr1.backends.wan import WanPolicy
+from worldr1.build import PromptConfig, load_experiment
+from worldr1.cli import main
+from worldr1.cli.mini_judge import prompts_with_scenes
+from worldr1.config import dump_toml
+from worldr1.evaluate.records import Evaluation
+from worldr1.mini.networks.probe import AttributeProbe, ProbeConfig
+from worldr1.mini.networks.reconstructor import MiniReconstructor
+from worldr1.mini.prompts import scene_sentences
+from worldr1.pretrain.loop import bf16_state
+from worldr1.seeding import make_generator
+from worldr1.session import _prompts
+from worldr1.train.lora import LoraConfig, add_lora, lora_state, save_adapter
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's recipe and result, without the run: an adapter that changes much."""
+    folder = tmp_path_factory.mktemp("run")
+    recipe = load_experiment("mini-smoke", ("train.decode_batch=3", "prompts.main=4", "prompts.dynamic=4"))
+    (folder / "recipe.toml").write_text(dump_toml(recipe))
+    transformer, config = WanPolicy.from_folder(mini_base()).transformer, LoraConfig(rank=2, alpha=2)
+    add_lora(transformer, config, generator=make_generator(0, "test"))
+    state = {name: x + 0.05 for name, x in lora_state(transformer).items()}
+    (folder / "final").mkdir()
+    save_adapter(folder / "final" / "adapter.safetensors", state, config, base="mini", guidance=1.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        networks = {"judge": MiniReconstructor(JUDGE_CONFIG), "probe": AttributeProbe(ProbeConfig())}
+    for name, network in networks.items():
+        save_file(bf16_state(network), folder / f"{name}.safetensors")
+    return folder
+
+
+def judge(run: Path, weights: Path, out: Path) -> None:
+    numbers = ["--prompts", "1", "--dynamic-prompts", "1", "--device", "cpu"]
+    code = main(["mini", "judge", "--run", str(run), "--weights", str(weights), "--out", str(out), *numbers])
+    assert code == 0
+
+
+def test_base_adapter_and_truth_are_filmed_and_judged(
+    run: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first"
+    judge(run, weights, first)
+    table = (first / "table.md").read_text()
+    assert capsys.readouterr().out.strip() == table.strip()
+    assert "## By the judge" in table and "## By the reward's own 3D model" in table
+    found = json.loads((first / "judging.json").read_text())
+    assert (found["num_prompts"], found["seeds"], found["runs"]) == (2, [0], [str(run)])
+    assert found["judges_sha256"].keys() == {"judge.safetensors", "probe.safetensors"}
+    rows = {name: {row["name"]: row for row in judged} for name, judged in found["judges"].items()}
+    assert rows["judge"]["words"]["num"] == 2 and rows["reward"]["words"]["num"] == 0
+    assert rows["judge"]["words"]["base"] is not None
+    records = {
+        side: Evaluation.load(first / "records" / "reward" / f"{side}-noise-0").records
+        for side in ("base", "trained-0", "truth")
+    }
+    assert [[r.prompt for r in side] for side in records.values()] == [[r.prompt for r in records["base"]]] * 3
+    assert [r.dynamic for r in records["base"]] == [False, True]
+    for base, trained, truth in zip(*records.values(), strict=True):
+        assert base.seed == trained.seed == truth.seed
+        assert base.measures["image_gradient"] != trained.measures["image_gradient"]
+        # the packaged 3D model follows the rendered truth
+        assert truth.measures["rotation_error_deg"] < 2
+
+
+@pytest.mark.slow
+def test_judging_twice_writes_the_same_bytes(run: Path, weights: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    judge(run, weights, first)
+    judge(run, weights, again)
+    for name in ("judging.json", "table.md"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_the_prompts_are_those_that_a_run_tests_with_and_the_scenes_are_theirs() -> None:
+    numbers = PromptConfig(main=40, dynamic=20, test=5, test_dynamic=3, seed=2)
+    prompts, scenes = prompts_with_scenes(numbers)
+    assert prompts == _prompts(replace(load_experiment("mini"), prompts=numbers)).test
+    for prompt in prompts:
+        scene = scenes[prompt.id, prompt.dynamic]
+        assert prompt.text.endswith(scene_sentences(scene)[0])
+    other, _ = prompts_with_scenes(numbers, "tuning")
+    assert not {prompt.text for prompt in other} & {prompt.text for prompt in prompts}
+
+
+def test_what_cannot_be_judged_is_one_sentence(
+    run: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("num_steps = 4", "num_steps = 5"))
+    adapter = str(run / "final" / "adapter.safetensors")
+    cases = [
+        (["--run", str(run), "--weights", str(tmp_path), *out], "worldr1 mini build judge"),
+        (["--run", str(tmp_path / "nowhere"), *out], "there is no recipe file"),
+        (["--run", str(run), str(other), *out], "judge them one by one"),
+        (["--run", str(run), str(run), "--lora", adapter, *out], "give one --run folder"),
+        (["--run", str(other), *out], "There is no adapter file"),
+    ]
+    for arguments, sentence in cases:
+        assert main(["mini", "judge", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
