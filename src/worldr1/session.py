@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,7 +16,7 @@ from worldr1.build import MINI, ExperimentConfig, build_judge, build_policy, bui
 from worldr1.config import dump_toml
 from worldr1.errors import TrainingError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, evaluate, film, plan_tasks, save_evaluation
-from worldr1.evaluate.judging import judge_source
+from worldr1.evaluate.judging import Judge, judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
 from worldr1.evaluate.statistics import headline
@@ -73,33 +74,40 @@ def judge_prompts(config: ExperimentConfig) -> list[Prompt]:
     return [*unseen[0], *unseen[1]]
 
 
+class _Parts(NamedTuple):
+    """What a session has beside its trainer."""
+
+    test: list[Prompt]
+    judge: Judge | None
+    """None: nobody looks on."""
+
+
 class Session:
     """Make one with `create` or `resume`, then `run` it."""
 
-    def __init__(
-        self, config: ExperimentConfig, run_dir: Path, log: RunLog, trainer: Trainer, test: list[Prompt]
-    ) -> None:
-        self.config, self.run_dir, self.log, self.trainer, self.test = config, run_dir, log, trainer, test
+    def __init__(self, config: ExperimentConfig, run_dir: Path, log: RunLog, trainer: Trainer, parts: _Parts) -> None:
+        self.config, self.run_dir, self.log, self.trainer = config, run_dir, log, trainer
+        self.test, self.judge = parts
         self.console = Console(stderr=True)
-        rule = config.train.judge
-        self.judge = build_judge(choose_device(config.device)) if rule.every else None
-        self.watch = Watch(rule, run_dir, updates_done=trainer.updates_done)
+        self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
 
     @classmethod
     def create(cls, config: ExperimentConfig, out: Path) -> "Session":
         """A new run in `out`. Raises InputError if the folder holds a run already, or if a model cannot be loaded."""
         prompts = _prompts(config)
-        trainer = _trainer(config, prompts.train)
-        return cls(config, out, RunLog.create(out, recipe=dump_toml(config)), trainer, prompts.test)
+        trainer, judge = _trainer(config, prompts.train), _judge(config)  # before there is a folder
+        log = RunLog.create(out, recipe=dump_toml(config))
+        return cls(config, out, log, trainer, _Parts(prompts.test, judge))
 
     @classmethod
     def resume(cls, config: ExperimentConfig, run_dir: Path) -> "Session":
         """Go on from the newest checkpoint, or the start if there is none. Raises CheckpointError if it is damaged."""
         prompts = _prompts(config)
-        trainer = _trainer(config, prompts.train)
+        trainer, judge = _trainer(config, prompts.train), _judge(config)
         if any((run_dir / "checkpoints").glob("[0-9]*")):
             trainer.load_state(load_checkpoint(latest_checkpoint(run_dir)))
-        return cls(config, run_dir, RunLog.resume(run_dir, update=trainer.updates_done), trainer, prompts.test)
+        log = RunLog.resume(run_dir, update=trainer.updates_done)
+        return cls(config, run_dir, log, trainer, _Parts(prompts.test, judge))
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
@@ -237,6 +245,10 @@ class Session:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
+
+
+def _judge(config: ExperimentConfig) -> Judge | None:
+    return build_judge(choose_device(config.device)) if config.train.judge.every else None
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:

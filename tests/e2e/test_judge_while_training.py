@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from worldr1.build import ExperimentConfig, load_experiment
+from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.records import VideoRecord
 from worldr1.rewards.composite import CompositeReward
@@ -85,3 +86,13 @@ def test_the_judges_prompts_are_seen_nowhere_else() -> None:
     assert len(shown) == 40 and sum(prompt.dynamic for prompt in shown) == 10
     assert len({(prompt.id, prompt.dynamic) for prompt in shown}) == 40
     assert not {prompt.text for prompt in shown} & {prompt.text for prompt in _prompts(config).all}
+
+
+def test_a_missing_judge_leaves_no_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(device: str) -> None:
+        raise InputError("there is no judge")
+
+    monkeypatch.setattr("worldr1.session.build_judge", missing)
+    with pytest.raises(InputError, match="no judge"):
+        Session.create(load_experiment("mini-smoke", SMOKE), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
