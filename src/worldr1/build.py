@@ -20,6 +20,7 @@ from worldr1.backends.mini import (
 from worldr1.backends.wan import WanPolicy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
+from worldr1.evaluate.evaluation import EvaluationConfig
 from worldr1.evaluate.judging import Judge
 from worldr1.evaluate.probing import WordProbe
 from worldr1.protocols import Renderer
@@ -161,6 +162,18 @@ def build_judge(device: str, *, weights: Path | None = None) -> Judge:
     has_probe = ((weights or mini_weights()) / "probe.safetensors").is_file()
     onlooker = WordProbe(load_probe(device, weights=weights)) if has_probe else None
     return Judge(load_judge(device, weights=weights), build_renderer(device), onlooker=onlooker)
+
+
+def evaluation_config(config: ExperimentConfig, *, seed: int) -> EvaluationConfig:
+    """How a recipe's videos are made when they are judged; seed: of their start noise."""
+    return EvaluationConfig(
+        sampler=config.sampler,
+        noise=config.noise,
+        clip=(config.clip.frames, config.clip.height, config.clip.width),
+        guidance=config.model.guidance,
+        seed=seed,
+        batch=config.train.decode_batch,
+    )
 
 
 def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, int, int]:

@@ -5,25 +5,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from worldr1.backends.wan import WanPolicy
-from worldr1.build import MINI, ExperimentConfig, build_judge, build_policy, build_reward, check_clip, choose_device
+from worldr1.build import (
+    MINI,
+    ExperimentConfig,
+    PromptConfig,
+    build_judge,
+    build_policy,
+    build_reward,
+    check_clip,
+    choose_device,
+    evaluation_config,
+)
 from worldr1.config import dump_toml
 from worldr1.errors import TrainingError
-from worldr1.evaluate.evaluation import EvaluationConfig, Task, evaluate, film, plan_tasks, save_evaluation
+from worldr1.evaluate.evaluation import Task, evaluate, film, plan_tasks, save_evaluation
 from worldr1.evaluate.judging import Judge, judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
-from worldr1.mini.promptset import random_prompts
+from worldr1.mini.promptset import random_prompts, unseen_scenes
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
-from worldr1.rollout.start_noise import PlanCache
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -51,22 +60,26 @@ class _Prompts:
         return [*self.train.main, *self.train.dynamic, *self.test]
 
 
+def training_prompts(numbers: PromptConfig) -> PromptSets:
+    """What a recipe trains with."""
+
+    def some(num: int, dynamic: bool) -> list[Prompt]:
+        return random_prompts(num, seed=numbers.seed, stream="train", dynamic=dynamic) if num else []
+
+    return PromptSets(main=some(numbers.main, False), dynamic=some(numbers.dynamic, True))
+
+
 def _prompts(config: ExperimentConfig) -> _Prompts:
     numbers = config.prompts
-
-    def some(num: int, stream: str, dynamic: bool) -> list[Prompt]:
-        return random_prompts(num, seed=numbers.seed, stream=stream, dynamic=dynamic) if num else []
-
-    train = PromptSets(main=some(numbers.main, "train", False), dynamic=some(numbers.dynamic, "train", True))
+    train = training_prompts(numbers)
     known = {prompt.text for prompt in (*train.main, *train.dynamic)}
-    unseen = [*some(numbers.test, "test", False), *some(numbers.test_dynamic, "test", True)]
-    test = [replace(prompt, id=index) for index, prompt in enumerate(unseen) if prompt.text not in known]
-    return _Prompts(train, test)
+    unseen = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream="test", known=known)
+    return _Prompts(train, [prompt for prompt, _ in unseen])
 
 
-def judge_prompts(config: ExperimentConfig) -> list[Prompt]:
+def judge_prompts(config: ExperimentConfig, others: _Prompts) -> list[Prompt]:
     """What the judge looks at while training: neither training nor test prompts, a quarter of them dynamic."""
-    num, known = config.train.judge.prompts, {prompt.text for prompt in _prompts(config).all}
+    num, known = config.train.judge.prompts, {prompt.text for prompt in others.all}
     static, dynamic = num - num // 4, num // 4
     drawn = random_prompts(2 * static, seed=config.prompts.seed, stream="judge")
     moving = random_prompts(2 * dynamic, seed=config.prompts.seed, stream="judge", dynamic=True) if dynamic else []
@@ -80,6 +93,13 @@ class _Parts(NamedTuple):
     test: list[Prompt]
     judge: Judge | None
     """None: nobody looks on."""
+    judge_prompts: list[Prompt]
+
+    @classmethod
+    def make(cls, config: ExperimentConfig, prompts: _Prompts) -> Self:
+        if not config.train.judge.every:
+            return cls(prompts.test, None, [])
+        return cls(prompts.test, build_judge(choose_device(config.device)), judge_prompts(config, prompts))
 
 
 class Session:
@@ -87,7 +107,7 @@ class Session:
 
     def __init__(self, config: ExperimentConfig, run_dir: Path, log: RunLog, trainer: Trainer, parts: _Parts) -> None:
         self.config, self.run_dir, self.log, self.trainer = config, run_dir, log, trainer
-        self.test, self.judge = parts
+        self.test, self.judge, self.judge_prompts = parts
         self.console = Console(stderr=True)
         self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
 
@@ -95,19 +115,19 @@ class Session:
     def create(cls, config: ExperimentConfig, out: Path) -> "Session":
         """A new run in `out`. Raises InputError if the folder holds a run already, or if a model cannot be loaded."""
         prompts = _prompts(config)
-        trainer, judge = _trainer(config, prompts.train), _judge(config)  # before there is a folder
+        trainer, parts = _trainer(config, prompts.train), _Parts.make(config, prompts)  # before there is a folder
         log = RunLog.create(out, recipe=dump_toml(config))
-        return cls(config, out, log, trainer, _Parts(prompts.test, judge))
+        return cls(config, out, log, trainer, parts)
 
     @classmethod
     def resume(cls, config: ExperimentConfig, run_dir: Path) -> "Session":
         """Go on from the newest checkpoint, or the start if there is none. Raises CheckpointError if it is damaged."""
         prompts = _prompts(config)
-        trainer, judge = _trainer(config, prompts.train), _judge(config)
+        trainer, parts = _trainer(config, prompts.train), _Parts.make(config, prompts)
         if any((run_dir / "checkpoints").glob("[0-9]*")):
             trainer.load_state(load_checkpoint(latest_checkpoint(run_dir)))
         log = RunLog.resume(run_dir, update=trainer.updates_done)
-        return cls(config, run_dir, log, trainer, _Parts(prompts.test, judge))
+        return cls(config, run_dir, log, trainer, parts)
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
@@ -137,29 +157,20 @@ class Session:
         if (folder / RECORDS_FILE).is_file():
             return Evaluation.load(folder)
         trainer = self.trainer
-        evaluation_config = replace(self._evaluation_config(), keep_videos=KEEP_VIDEOS, all_paths=False)
+        settings = replace(
+            evaluation_config(self.config, seed=self.config.prompts.seed), keep_videos=KEEP_VIDEOS, all_paths=False
+        )
         with self._bar(f"evaluation {name}", len(self.test)) as show:
             evaluated = evaluate(
                 trainer.policy,
                 trainer.reward,
                 trainer.reward.reconstructor,
                 self.test,
-                config=evaluation_config,
+                config=settings,
                 on_progress=lambda done, total: show(done),
             )
         save_evaluation(evaluated.evaluation, evaluated.videos, folder)
         return evaluated.evaluation
-
-    def _evaluation_config(self) -> EvaluationConfig:
-        config = self.config
-        return EvaluationConfig(
-            sampler=config.sampler,
-            noise=config.noise,
-            clip=self.trainer.clip,
-            guidance=config.model.guidance,
-            seed=config.prompts.seed,
-            batch=config.train.decode_batch,
-        )
 
     def _train(self) -> None:
         trainer, config = self.trainer, self.config.train
@@ -191,17 +202,16 @@ class Session:
         trainer, watch = self.trainer, self.watch
         if self.judge is None or not watch.is_due(trainer.updates_done):
             return
-        config = self._evaluation_config()
+        config = evaluation_config(self.config, seed=self.config.prompts.seed)
         rewards: list[float] = []
-        plans = PlanCache()
 
         def source(tasks: Sequence[Task]) -> Tensor:
-            videos = film(trainer.policy, tasks, config, plans)
+            videos = film(trainer.policy, tasks, config, trainer.plans)
             results = trainer.reward(videos, [t.prompt for t in tasks], [t.path for t in tasks], False)
             rewards.extend(result.value for result in results if result.status is not Status.FAULT)
             return videos
 
-        tasks = plan_tasks(judge_prompts(self.config), config)
+        tasks = plan_tasks(self.judge_prompts, config)
         with trainer.ema.swap(trainer.parameters):
             seen = judge_source(source, tasks, {"judge": self.judge}, config=config)["judge"]
         scores = look_scores(seen.records)
@@ -245,10 +255,6 @@ class Session:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
-
-
-def _judge(config: ExperimentConfig) -> Judge | None:
-    return build_judge(choose_device(config.device)) if config.train.judge.every else None
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:

@@ -82,7 +82,8 @@ def test_a_hacked_run_stops_and_keeps_the_weights_of_the_best_look(
 
 def test_the_judges_prompts_are_seen_nowhere_else() -> None:
     config: ExperimentConfig = load_experiment("mini")
-    shown = judge_prompts(replace(config, train=replace(config.train, judge=replace(config.train.judge, prompts=40))))
+    judged = replace(config, train=replace(config.train, judge=replace(config.train.judge, prompts=40)))
+    shown = judge_prompts(judged, _prompts(config))
     assert len(shown) == 40 and sum(prompt.dynamic for prompt in shown) == 10
     assert len({(prompt.id, prompt.dynamic) for prompt in shown}) == 40
     assert not {prompt.text for prompt in shown} & {prompt.text for prompt in _prompts(config).all}

@@ -106,21 +106,12 @@ def prompts_with_scenes(
     numbers: "PromptConfig", stream: str = "test"
 ) -> "tuple[list[Prompt], dict[tuple[int, bool], Scenes]]":
     """The prompts that `session` tests with (stream "test"), and the scene of each by (id, dynamic)."""
-    from worldr1.mini.promptset import random_prompts, random_scenes
+    from worldr1.mini.promptset import unseen_scenes
+    from worldr1.session import training_prompts
 
-    known: set[str] = set()
-    for num, dynamic in ((numbers.main, False), (numbers.dynamic, True)):
-        if num:
-            found = random_prompts(num, seed=numbers.seed, stream="train", dynamic=dynamic)
-            known |= {prompt.text for prompt in found}
-    unseen: list[tuple[Prompt, Scenes]] = []
-    for num, dynamic in ((numbers.test, False), (numbers.test_dynamic, True)):
-        if num:
-            scenes, found = random_scenes(num, seed=numbers.seed, stream=stream, dynamic=dynamic)
-            unseen += [(prompt, scenes[row : row + 1]) for row, prompt in enumerate(found)]
-    kept = [
-        (replace(prompt, id=index), scene) for index, (prompt, scene) in enumerate(unseen) if prompt.text not in known
-    ]
+    train = training_prompts(numbers)
+    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
+    kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
     return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
 
 
@@ -157,6 +148,7 @@ class _Films:
     ) -> "dict[str, list[Trial]]":
         """By judge: one trial per trained policy (all but the first, which is the base) and start noise."""
         from worldr1.backends.wan import decode_latents, encode_video
+        from worldr1.build import evaluation_config
         from worldr1.evaluate.evaluation import film, plan_tasks
         from worldr1.evaluate.judging import RenderedTruth
         from worldr1.evaluate.targets import Trial
@@ -167,7 +159,7 @@ class _Films:
         truth = RenderedTruth(scenes, clip, lambda video: decode_latents(vae, encode_video(vae, video)))
         trials: dict[str, list[Trial]] = {name: [] for name in self.judges}
         for seed in seeds:
-            config = self._settings(seed, clip)
+            config = evaluation_config(self.config, seed=seed)
             sources: dict[str, Source] = {
                 "truth": truth,
                 "base": lambda tasks, c=config: film(policies[0], tasks, c, plans),
@@ -180,19 +172,6 @@ class _Films:
                 trained = [found[side][name] for side in sources if side.startswith("trained")]
                 trials[name] += [Trial(found["base"][name], one, found["truth"][name]) for one in trained]
         return trials
-
-    def _settings(self, seed: int, clip: tuple[int, int, int]) -> "EvaluationConfig":
-        from worldr1.evaluate.evaluation import EvaluationConfig
-
-        config = self.config
-        return EvaluationConfig(
-            sampler=config.sampler,
-            noise=config.noise,
-            clip=clip,
-            guidance=config.model.guidance,
-            seed=seed,
-            batch=config.train.decode_batch,
-        )
 
     def _judge(
         self, side: str, source: "Source", tasks: Sequence[Any], config: "EvaluationConfig"

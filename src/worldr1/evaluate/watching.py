@@ -7,7 +7,7 @@ from statistics import fmean
 from worldr1.evaluate.records import MotionGroup, VideoRecord
 from worldr1.evaluate.statistics import pooled_mean
 from worldr1.evaluate.targets import WORDS
-from worldr1.rewards.trajectory import TrajectoryConfig
+from worldr1.rewards.trajectory import TrajectoryConfig, path_score
 
 HOLDOUT = "psnr_holdout_db"
 
@@ -28,7 +28,5 @@ def look_scores(records: Sequence[VideoRecord]) -> dict[str, float]:
 
 
 def _path_score(record: VideoRecord) -> float:
-    config = TrajectoryConfig()
-    turn = math.radians(record.measures["rotation_error_deg"])
-    errors = record.measures["translation_error"] * config.translation_weight + turn * config.rotation_weight_per_rad
-    return math.exp(-errors)
+    turn_rad = math.radians(record.measures["rotation_error_deg"])
+    return path_score(record.measures["translation_error"], turn_rad, TrajectoryConfig())

@@ -1,6 +1,7 @@
 """Random prompts of the mini world: camera plans and scene sentences, from a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import torch
@@ -43,6 +44,23 @@ def random_scenes(num: int, *, seed: int, stream: str, dynamic: bool = False) ->
     scenes = sample_scenes(num, generator=generator, dynamic_share=float(dynamic))
     texts = canonical_prompts(scenes, sample_plans(num, generator).tolist())
     return scenes, [Prompt(id=index, text=text, dynamic=dynamic) for index, text in enumerate(texts)]
+
+
+def unseen_scenes(
+    nums: tuple[int, int], *, seed: int, stream: str, known: Container[str]
+) -> list[tuple[Prompt, Scenes]]:
+    """Prompts of a list with their scenes (of one row each), without those whose text is known.
+
+    nums: drawn static and dynamic ones. Ids count through both.
+    """
+    drawn: list[tuple[Prompt, Scenes]] = []
+    for num, dynamic in zip(nums, (False, True), strict=True):
+        if num:
+            scenes, prompts = random_scenes(num, seed=seed, stream=stream, dynamic=dynamic)
+            drawn += [(prompt, scenes[row : row + 1]) for row, prompt in enumerate(prompts)]
+    return [
+        (replace(prompt, id=index), scene) for index, (prompt, scene) in enumerate(drawn) if prompt.text not in known
+    ]
 
 
 def random_prompts(num: int, *, seed: int, stream: str, dynamic: bool = False) -> list[Prompt]:

@@ -114,10 +114,17 @@ def trajectory_errors(
         residual_T3 = tau_T3 / reach - target_T3 / extent
     translation_error = float(residual_T3[1:].norm(dim=-1).mean())
     rotation_error_rad = float(geodesic_rad(recovered_T44[1:, :3, :3], requested_T44[1:, :3, :3]).mean())
-    deviation = config.translation_weight * translation_error + config.rotation_weight_per_rad * rotation_error_rad
     return TrajectoryErrors(
-        translation_error=translation_error, rotation_error_rad=rotation_error_rad, score=math.exp(-deviation)
+        translation_error=translation_error,
+        rotation_error_rad=rotation_error_rad,
+        score=path_score(translation_error, rotation_error_rad, config),
     )
+
+
+def path_score(translation_error: float, rotation_error_rad: float, config: TrajectoryConfig) -> float:
+    """S_traj of the two errors: exp(-(w_t e_t + w_r e_r))."""
+    deviation = config.translation_weight * translation_error + config.rotation_weight_per_rad * rotation_error_rad
+    return math.exp(-deviation)
 
 
 def recovered_path(reconstruction: Reconstruction) -> Float[Tensor, "T 4 4"]:
