@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -110,16 +110,21 @@ def _critic_set(config: BuildConfig, name: str, rows: Int[Tensor, " R"], views: 
 def _critic_shard(
     config: BuildConfig, name: str, rows: list[int], views: int, shard: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """One process's share; arrays, because tensors would travel through shared memory."""
+    """One process's share; arrays, because tensors would travel through shared memory. rows: ascending.
+
+    It loads those rows alone: ten processes with a whole corpus each are more than a GPU holds.
+    """
+    first = rows[0]
     made = make_critic_set(
-        load_corpus(config, name),
-        torch.tensor(rows, device=config.device),
+        load_corpus(config, name, slice(first, rows[-1] + 1)),
+        torch.tensor(rows, device=config.device) - first,
         vae=load_vae(config),
         reconstruct=load_reconstructor(config.device, weights=config.state),
         renderer=GsplatRenderer() if config.device == "cuda" else SplatRenderer(),
         views_per_clip=views,
         generator=make_generator(config.seed, f"critic-{name}", shard),
     )
+    made = replace(made, clip=made.clip + first)
     return {field.name: getattr(made, field.name).numpy() for field in fields(made)}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from worldr1.backends.mini import CLIP_SIZE
@@ -37,6 +38,7 @@ IMPERFECTION_SHARES = (0.5, 0.125, 0.125, 0.125, 0.125)
 
 
 TENSORS = ("video", "depth", "world_from_camera", "plan", "imperfection", "surface")
+ALL = slice(None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,10 +70,11 @@ class Corpus:
         return Corpus(**tensors, prompts=self.prompts[index])
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str) -> "Corpus":
-        """Read what `save` wrote, onto a device."""
-        tensors = load_file(folder / "clips.safetensors", device=str(device))
-        return cls(**tensors, prompts=json.loads((folder / "prompts.json").read_text()))
+    def load(cls, folder: Path, device: torch.device | str, rows: slice = ALL) -> "Corpus":
+        """Read what `save` wrote, or some rows of it, onto a device."""
+        with safe_open(folder / "clips.safetensors", framework="pt", device=str(device)) as file:
+            tensors = {name: file.get_slice(name)[rows] for name in TENSORS}
+        return cls(**tensors, prompts=json.loads((folder / "prompts.json").read_text())[rows])
 
 
 def plan_paths(num_frames: int = NUM_FRAMES) -> Float[Tensor, "K T 4 4"]:

@@ -27,13 +27,14 @@ between a training and its measurement, so they ship beside what they judge."""
 def pack(parts: Path, weights: Path) -> dict[str, float]:
     """Assemble `weights` from `parts` (PART.safetensors, PART.metrics.json, tokenizer/).
 
-    An optional part that is not in `parts` is not in `weights` afterwards either.
+    An optional part that is not in `parts` is not in `weights` afterwards either, nor is an adapter: ship a run's next.
     Returns {"megabytes": total}. Raises InputError for a missing part or more than the shipped size allows.
     """
     missing = [name for name in (*(f"{p}.safetensors" for p in PARTS), "tokenizer") if not (parts / name).exists()]
     if missing:
         raise InputError(f"{parts} lacks {missing[0]}; build that part first")
-    shutil.rmtree(weights / "base", ignore_errors=True)
+    for folder in ("base", "adapter"):  # an older adapter belongs to another base
+        shutil.rmtree(weights / folder, ignore_errors=True)
     weights.mkdir(parents=True, exist_ok=True)
     new_pipeline(parts).save_pretrained(weights / "base")
     for part in ("reconstructor", "trunk"):

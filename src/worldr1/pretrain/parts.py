@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import new_vae
-from worldr1.pretrain.corpus import Corpus, build_corpus
+from worldr1.pretrain.corpus import ALL, Corpus, build_corpus
 from worldr1.pretrain.loop import Fit, bf16_state
 
 
@@ -46,11 +46,11 @@ class BuildConfig:
         return torch.Generator(self.device).manual_seed(self.seed + offset)
 
 
-def load_corpus(config: BuildConfig, name: str) -> Corpus:
-    """A corpus that `mini build corpus` left. Raises InputError if there is none."""
+def load_corpus(config: BuildConfig, name: str, rows: slice = ALL) -> Corpus:
+    """A corpus that `mini build corpus` left, or some rows of it. Raises InputError if there is none."""
     if not (config.state / name / "prompts.json").exists():
         raise InputError(f"there is no corpus in {config.state}; run `worldr1 mini build corpus` first")
-    return Corpus.load(config.state / name, config.device)
+    return Corpus.load(config.state / name, config.device, rows)
 
 
 GEOMETRY_SEED_OFFSET, JUDGE_SEED_OFFSET = 50, 100

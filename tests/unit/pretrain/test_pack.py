@@ -41,7 +41,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_packed_weights_load_with_stock_classes(parts: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "adapter" / "adapter.safetensors"
+    stale.parent.mkdir()
+    stale.touch()
     result = pack(parts, tmp_path)
+    assert not stale.exists(), "an adapter of another base"
     files = sorted(tmp_path.rglob("*.safetensors"))
     assert result["megabytes"] == pytest.approx(sum(f.stat().st_size for f in files) / 1e6, abs=0.01)
     pipe: Any = WanPipeline.from_pretrained(tmp_path / "base", dtype=torch.float32)
