@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import fsum
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple, Self
@@ -34,12 +35,13 @@ from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
 from worldr1.seeding import make_generator
-from worldr1.shipped import FINAL, copy_evaluations
+from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
+from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import ADAPTER_FILE, base_model, prepare_trainable, save_adapter
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.stopping import Look
-from worldr1.train.trainer import Method, PromptSets, Trainer
+from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.train.watch import Watch
 from worldr1.types import Prompt, Status
 
@@ -110,6 +112,7 @@ class Session:
         self.test, self.judge, self.judge_prompts = parts
         self.console = Console(stderr=True)
         self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
+        self.seconds = fsum(row["seconds"] for row in read_metrics(run_dir))  # before a resume
 
     @classmethod
     def create(cls, config: ExperimentConfig, out: Path) -> "Session":
@@ -136,16 +139,19 @@ class Session:
             with base_model(self.trainer.policy.transformer, self.trainer.base_state):
                 before = self._evaluation(BEFORE)
             self._train()
+            if self.trainer.updates_done < self.config.train.updates and self._has_trained_enough():
+                self.console.print(f"train.max_minutes is used up after update {self.trainer.updates_done}")
             if reason := self.watch.reason_to_stop:
                 best = self.watch.restore_best(self.trainer.ema.values)
                 self.console.print(f"stopped: {reason}; the weights of update {best.update} are kept")
             with self.trainer.ema.swap(self.trainer.parameters):
                 after = self._evaluation(AFTER)
                 result = self._save_result()
+        evaluate_shipped(self.config, self.test, self.trainer.reward, self.run_dir, bar=self._bar)
         shipped = copy_evaluations(self.run_dir / PREVIEWS) if self.config.model.folder == MINI else None
         report = write_report(self.run_dir, read_metrics(self.run_dir))
         if shipped is not None:
-            yield f"a longer run: {headline(shipped.before.records, shipped.after.records)}"
+            yield f"mini-r1, its own prompts: {headline(shipped.before.records, shipped.after.records)}"
         yield f"this run: {headline(before.records, after.records)}"
         yield f"trained: {result}"
         yield f"report:  {report}"
@@ -179,12 +185,13 @@ class Session:
         try:
             with self._bar("training", config.updates, trainer.updates_done) as show:
                 self._let_the_judge_look()
-                while trainer.updates_done < config.updates and not self.watch.reason_to_stop:
+                while not (self._has_trained_enough() or self.watch.reason_to_stop):
                     metrics = trainer.update(self.log.write)
+                    self.seconds += float(metrics["seconds"])
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
                     show(trainer.updates_done)
-                    if trainer.updates_done % config.checkpoint_every == 0 or trainer.updates_done == config.updates:
+                    if trainer.updates_done % config.checkpoint_every == 0 or self._has_trained_enough():
                         save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
                         saved = trainer.updates_done
                     self._let_the_judge_look()
@@ -196,6 +203,12 @@ class Session:
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _has_trained_enough(self) -> bool:
+        """Whether one of the run's two lengths, in updates and in minutes of updates, is reached."""
+        config = self.config.train
+        out_of_time = config.max_minutes is not None and self.seconds >= 60 * config.max_minutes
+        return out_of_time or self.trainer.updates_done >= config.updates
 
     def _let_the_judge_look(self) -> None:
         """If it is its turn: films the judge's prompts with the averaged weights and writes down what it says."""

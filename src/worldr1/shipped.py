@@ -1,23 +1,34 @@
-"""The long run that ships with worldr1: its adapter, its recipe, and its evaluations before and after training."""
+"""The long run that ships with worldr1: its adapter (called mini-r1), its recipe, its evaluations before and after."""
 
 import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from worldr1.backends.mini import mini_index, mini_weights
-from worldr1.build import MINI
+from worldr1.build import MINI, ExperimentConfig, build_policy, choose_device, evaluation_config
 from worldr1.errors import InputError
 from worldr1.evaluate.comparison import Comparison
-from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
+from worldr1.evaluate.evaluation import evaluate, save_evaluation
+from worldr1.evaluate.records import RECORDS_FILE, Evaluation
+from worldr1.evaluate.report import AFTER, BEFORE, MINI_R1, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
 from worldr1.pretrain.pack import write_index
+from worldr1.rewards.composite import CompositeReward
 from worldr1.train.checkpoint import RECIPE_FILE
 from worldr1.train.lora import ADAPTER_FILE, read_adapter, save_adapter
+from worldr1.types import Prompt
 
 FINAL = "final"
 """Folder of a run's result."""
 SHIPPED = "adapter"
 """Folder in the packaged weights."""
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows progress: of what, and up to which number; inside, it is called with the number that is done."""
 
 
 def shipped_adapter(weights: Path | None = None) -> Path:
@@ -26,6 +37,63 @@ def shipped_adapter(weights: Path | None = None) -> Path:
     if not path.is_file():
         raise InputError(f"This installation has no packaged adapter ({path} is missing); install worldr1 again.")
     return path
+
+
+def find_adapter(name: str, weights: Path | None = None) -> Path:
+    """The adapter that a user named: "mini-r1", the packaged one, or a file. Raises InputError if there is none."""
+    if name == MINI_R1:
+        return shipped_adapter(weights)
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(
+            f"There is no adapter file {name}: give the adapter.safetensors of a run, or {MINI_R1}, the packaged one."
+        )
+    return path
+
+
+def evaluate_shipped(
+    config: ExperimentConfig,
+    prompts: Sequence[Prompt],
+    reward: CompositeReward,
+    run_dir: Path,
+    *,
+    bar: Bar,
+    weights: Path | None = None,
+) -> Evaluation | None:
+    """Evaluate the packaged adapter as the run evaluated its own result, into the run's previews/mini-r1.
+
+    All prompts, the same start noises and sampler, the adapter's own guidance; the same videos are kept as in
+    previews/after, which must exist. None if the run trained another model than the packaged one, or if none ships.
+    """
+    previews = run_dir / PREVIEWS
+    adapter = (weights or mini_weights()) / SHIPPED / ADAPTER_FILE
+    if config.model.folder != MINI or not adapter.is_file():
+        return None
+    if (previews / MINI_R1 / RECORDS_FILE).is_file():  # the run is resumed
+        return Evaluation.load(previews / MINI_R1)
+    try:
+        model = replace(config.model, guidance=read_adapter(adapter)[0].guidance)
+        policy = build_policy(model, choose_device(config.device), lora=adapter)
+    except InputError as error:  # must not cost a finished run its report
+        print(f"note: {MINI_R1} is not in the report: {error}", file=sys.stderr)
+        return None
+    settings = replace(
+        evaluation_config(config, seed=config.prompts.seed),
+        guidance=model.guidance,
+        keep_videos=sum(record.video is not None for record in Evaluation.load(previews / AFTER).records),
+        all_paths=False,
+    )
+    with bar(f"evaluation {MINI_R1}", len(prompts)) as show:
+        evaluated = evaluate(
+            policy,
+            reward,
+            reward.reconstructor,
+            prompts,
+            config=settings,
+            on_progress=lambda done, total: show(done),
+        )
+    save_evaluation(evaluated.evaluation, evaluated.videos, previews / MINI_R1)
+    return evaluated.evaluation
 
 
 def copy_evaluations(previews: Path, weights: Path | None = None) -> Comparison | None:

@@ -115,9 +115,15 @@ def test_the_packaged_adapter_changes_the_video(
     generated: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     out = tmp_path / "trained.mp4"
-    assert main(["generate", *FEW, "--seed", "7", "--lora", "mini", "--out", str(out)]) == 0
+    assert main(["generate", *FEW, "--seed", "7", "--lora", "mini-r1", "--out", str(out)]) == 0
     difference = float((read_mp4(out) - read_mp4(generated[0] / "a-000.mp4")).abs().mean())
     assert 0.002 < difference < 0.1, "the same scene, another model"
+
+
+def test_an_unknown_adapter_is_one_sentence_that_names_the_packaged_one(tmp_path: Path, capsys: Lines) -> None:
+    assert main(["generate", *FEW, "--lora", "mini", "--out", str(tmp_path / "a.mp4")]) == 2
+    sentence = "There is no adapter file mini: give the adapter.safetensors of a run, or mini-r1, the packaged one."
+    assert capsys.readouterr().err == f"error: {sentence}\n"
 
 
 def test_an_adapter_brings_its_guidance(tmp_path: Path, capsys: Lines) -> None:

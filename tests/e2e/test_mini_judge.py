@@ -49,9 +49,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def judge(run: Path, weights: Path, out: Path) -> None:
+def judge(run: Path, weights: Path, out: Path, *more: str) -> None:
     numbers = ["--prompts", "1", "--dynamic-prompts", "1", "--device", "cpu"]
-    code = main(["mini", "judge", "--run", str(run), "--weights", str(weights), "--out", str(out), *numbers])
+    code = main(["mini", "judge", "--run", str(run), "--weights", str(weights), "--out", str(out), *numbers, *more])
     assert code == 0
 
 
@@ -82,6 +82,28 @@ def test_base_adapter_and_truth_are_filmed_and_judged(
         assert truth.measures["rotation_error_deg"] < 2
 
 
+def test_best_of_one_is_the_base_and_has_its_own_table(run: Path, weights: Path, tmp_path: Path) -> None:
+    judge(run, weights, tmp_path, "--best-of", "1", "--dynamic-prompts", "0")
+    for name in ("judge", "reward"):
+        base, best = (
+            Evaluation.load(tmp_path / "records" / name / f"{side}-noise-0").records for side in ("base", "best-of-n")
+        )
+        assert base == best
+    table = (tmp_path / "table.md").read_text()
+    for title in (
+        "## By the judge, which no reward met: the base model's best of 1\n",
+        "3D model: the base model's best of 1\n",
+    ):
+        assert title in table
+    assert "| what | base | best of 1 | truth |" in table and "| what | base | trained | truth |" in table
+    found = json.loads((tmp_path / "judging.json").read_text())
+    chosen = found["best-of-n"]
+    assert (chosen["num"], chosen["reward_own"]) == (1, chosen["reward_kept"])
+    assert 0 < chosen["seconds_one_sample"] == chosen["seconds_filming"] < chosen["seconds"]
+    assert [row["name"] for row in chosen["judges"]["judge"]] == [row["name"] for row in found["judges"]["judge"]]
+    assert found["judges"]["judge"] != chosen["judges"]["judge"]
+
+
 @pytest.mark.slow
 def test_judging_twice_writes_the_same_bytes(run: Path, weights: Path, tmp_path: Path) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
@@ -109,6 +131,9 @@ def test_what_cannot_be_judged_is_one_sentence(
     other = tmp_path / "other"
     other.mkdir()
     (other / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("num_steps = 4", "num_steps = 5"))
+    rewarded = tmp_path / "rewarded"
+    rewarded.mkdir()
+    (rewarded / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("meta = 1.0", "meta = 0.5"))
     adapter = str(run / "final" / "adapter.safetensors")
     cases = [
         (["--run", str(run), "--weights", str(tmp_path), *out], "worldr1 mini build judge"),
@@ -116,6 +141,8 @@ def test_what_cannot_be_judged_is_one_sentence(
         (["--run", str(run), str(other), *out], "judge them one by one"),
         (["--run", str(run), str(run), "--lora", adapter, *out], "give one --run folder"),
         (["--run", str(other), *out], "There is no adapter file"),
+        (["--run", str(run), "--best-of", "0", *out], "choose among at least 1"),
+        (["--run", str(run), str(rewarded), "--best-of", "2", *out], "The runs differ in their reward"),
     ]
     for arguments, sentence in cases:
         assert main(["mini", "judge", *arguments]) == 2

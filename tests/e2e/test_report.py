@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
-        self.loads += [value for name in ("src", "href") if (value := attributes.get(name))]
+        links = [value for name in ("src", "href") if (value := attributes.get(name))]
+        self.loads += [link for link in links if not link.startswith("#")]
         if tag == "video":
             self.videos.append(attributes["src"] or "")
         label = attributes.get("aria-label") or ""
@@ -125,6 +127,7 @@ def test_a_finished_run(run_dir: Path) -> None:
     )
     assert "Camera push in. Scene 1." in page.text and "Scene 2" not in page.text  # only kept videos are shown
     assert len(page.videos) == 4  # two prompts, before and after
+    assert "mini-r1" not in page.text
     assert all(load.startswith("data:video/mp4;base64,") for load in page.loads)
     assert "Rejected: its geometry explains &lt;1 %" in page.text
     assert 'name = "<b>"' not in page.source and "name = &quot;&lt;b&gt;&quot;" in page.source
@@ -157,15 +160,63 @@ def test_every_curve_is_drawn_and_the_dynamic_phase_shaded(run_dir: Path) -> Non
     assert charts["Seconds per update"].count('class="key') == 3
 
 
+def table_of(source: str) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
+    """The first table: its heads, and by kind of request and row name the cells."""
+    table = re.sub(r"</?span[^>]*>", "", source.split("<table>")[1].split("</table>")[0])
+    blocks: dict[str, dict[str, list[str]]] = {}
+    block: dict[str, list[str]] = {}
+    for line in table.split("<tbody>")[1].split("<tr>")[1:]:
+        if title := re.search(r"<th colspan[^>]*>(.*?)</th>", line):
+            block = blocks[title[1]] = {}
+        else:
+            name, *cells = re.findall(r"<td[^>]*>(.*?)</td>", line)
+            block[name] = cells
+    return re.findall(r"<th>(.*?)</th>", table), blocks
+
+
 def test_the_table_says_better_or_worse_only_where_it_is_shown(run_dir: Path) -> None:
-    source = write_report(run_dir, metrics()).read_text()
-    groups = re.findall(r'<th colspan="6">(.*?)</th>', source)
-    assert groups == ["moving: 7 / 7 videos", "dynamic: 1 / 1 videos"]
-    moving = source.split('<th colspan="6">')[1]
-    rows = dict(re.findall(r"<td>([^<]+?)(?: <span class=\"\w+\">(\w+)</span>)?</td>", moving))
-    assert rows["Reward"] == rows["PSNR of held-out frames (dB)"] == rows["Rotation error (degrees)"] == "better"
-    assert rows["my_part"] == rows["Rejected (nothing to reconstruct)"] == ""
-    assert "too few prompts" in source.split('<th colspan="6">')[2]
+    heads, blocks = table_of(write_report(run_dir, metrics()).read_text())
+    assert heads == ["", "base", "this run", "this run - base", "95 % interval", "prompts"]
+    assert list(blocks) == ["moving: 7 prompts", "dynamic: 1 prompts"]
+    moving = {name: cells[2] for name, cells in blocks["moving: 7 prompts"].items()}
+    assert moving["Reward"] == "better +0.250"
+    assert moving["PSNR of held-out frames (dB)"] == "better +2.50"
+    assert moving["Rotation error (degrees)"] == "better -0.25"
+    assert (moving["my_part"], moving["Rejected (nothing to reconstruct)"]) == ("+0.000", "-0.143")
+    assert blocks["dynamic: 1 prompts"]["Reward"] == ["1.070", "1.320", "+0.250", "too few prompts", "1"]
+
+
+def test_the_packaged_adapter_is_a_third_column_and_a_third_video(run_dir: Path) -> None:
+    save(run_dir / "previews" / "mini-r1", -0.5)
+    path = write_report(run_dir, metrics())
+    page, (heads, blocks) = Page(path), table_of(path.read_text())
+    assert heads[1:4] == ["base", "this run", "mini-r1"]
+    assert heads[4:] == ["this run - base", "95 % interval", "mini-r1 - base", "95 % interval", "prompts"]
+    reward = blocks["moving: 7 prompts"]["Reward"]
+    assert reward[:4] == ["1.030", "1.280", "0.530", "better +0.250"]
+    assert reward[5:] == ["worse -0.500", "-0.500 to -0.500", "7"]
+    assert "mini-r1 : Reward: 1.035 before, 0.535 after" in page.text and "mini-r1: 8 prompts" in page.text
+    cards = re.findall(r'<article class="card">(.*?)</article>', page.source)
+    titles = [re.findall("<figcaption>(.*?)</figcaption>", card) for card in cards]
+    assert titles == [["base", "this run", "mini-r1"]] * 2
+    assert len(page.videos) == 6
+
+
+def test_a_video_that_was_not_kept_leaves_its_place_empty(run_dir: Path) -> None:
+    clip = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    some = evaluation(0.5)
+    records = [replace(record, video=None) if record.prompt_id == 0 else record for record in some.records[:3]]
+    save_evaluation(replace(some, records=tuple(records)), {1: clip}, run_dir / "previews" / "mini-r1")
+    path = write_report(run_dir, metrics())
+    page, (_, blocks) = Page(path), table_of(path.read_text())
+    assert len(page.videos) == 5 and page.text.count("This video was not kept.") == 1
+    assert "moving: 7 / 3 prompts" in blocks and blocks["moving: 7 / 3 prompts"]["Reward"][-1] == "7 / 3"
+
+
+def test_an_unpaired_packaged_adapter_is_named_and_left_out(run_dir: Path) -> None:
+    save(run_dir / "previews" / "mini-r1", 0.5, seed=99)
+    page = Page(write_report(run_dir, metrics()))
+    assert "The evaluation of mini-r1 is left out: Prompt 0 has another text" in page.text and len(page.videos) == 4
 
 
 @pytest.mark.parametrize(
@@ -180,7 +231,7 @@ def test_an_interrupted_run_says_what_is_missing(run_dir: Path, missing: str, se
     folder.rename(run_dir / "elsewhere")
     page = Page(write_report(run_dir, metrics()[:3]))
     assert sentence in page.text and "difference +" not in page.text
-    assert len(page.videos) == 2 and "moving: 7 videos" in page.text
+    assert len(page.videos) == 2 and "moving: 7 prompts" in page.text
 
 
 def test_an_empty_run_folder_gives_a_page(tmp_path: Path) -> None:
@@ -207,7 +258,7 @@ def test_the_shipped_run_has_its_own_section(run_dir: Path) -> None:
     save(run_dir / "previews" / "shipped_before", 0.0)
     save(run_dir / "previews" / "shipped_after", 0.5)
     page = Page(write_report(run_dir, metrics()))
-    own, shipped = page.text.split("A longer run, which ships with worldr1")
+    own, shipped = page.text.split("How mini-r1 did in its own evaluation mini-r1 ")  # the first is a link
     assert "1.285 after" in own and "1.535 after" in shipped and len(page.videos) == 8
 
 

@@ -74,7 +74,7 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
         assert ("s_recon" in row, "s_traj" in row) == (row["phase"] == "main",) * 2
     assert rows[0]["kl"] == 0.0 < rows[1]["kl"]
     assert json.loads((run / "previews" / "shipped_after" / "records.json").read_text())["records"][0]["reward"] > 0
-    for name in ("before", "after"):
+    for name in ("before", "after", "mini-r1"):
         folder = run / "previews" / name
         records = json.loads((folder / "records.json").read_text())["records"]
         assert [record["video"] for record in records] == ["000.mp4", "001.mp4"]

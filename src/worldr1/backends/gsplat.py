@@ -132,9 +132,10 @@ def _chunks(scenes: Sequence[Gaussians], num_views: int) -> Iterator[slice]:
 def _padded(scenes: Sequence[Gaussians]) -> Iterator[Float[Tensor, "S N *width"]]:
     """Means, quats, scales, opacities and colours, zero-padded to one N >= 1: opacity 0 is never drawn."""
     largest = max(1, *(len(scene.means) for scene in scenes))
+    # scattered, not copied row by row: hundreds of small scenes would be thousands of launches
+    places = torch.cat([torch.arange(len(scene.means)) + row * largest for row, scene in enumerate(scenes)])
+    places = places.to(scenes[0].means.device)
     for name in FIELDS:
-        parts = [getattr(scene, name) for scene in scenes]
-        batch = parts[0].new_zeros(len(parts), largest, *parts[0].shape[1:])
-        for row, part in zip(batch, parts, strict=True):
-            row[: len(part)] = part
-        yield batch
+        values = torch.cat([getattr(scene, name) for scene in scenes])
+        batch = values.new_zeros(len(scenes) * largest, *values.shape[1:])
+        yield batch.index_copy(0, places, values).unflatten(0, (len(scenes), largest))

@@ -182,12 +182,14 @@ class WanPolicy:
         guidance: float = 1.0,
         negative_prompt: str = "",
         max_text_length: int | None = None,
+        decode_dtype: torch.dtype = torch.float32,
     ) -> None:
         """Takes the parts of a stock pipeline where they are (device, dtype).
 
         guidance: classifier-free guidance scale inside every velocity; 1 means none, and half the cost.
         max_text_length: tokens to which prompts are padded or cut; must be what the model was trained with.
         None: what the tokenizer says, at most MAX_TEXT_LENGTH (512 for Wan).
+        decode_dtype: bfloat16 decodes under autocast, which is faster on a GPU; the VAE's weights stay as they are.
         """
         self.transformer = pipeline.transformer.eval().requires_grad_(False)
         self.vae: AutoencoderKLWan = pipeline.vae.eval().requires_grad_(False)
@@ -198,6 +200,7 @@ class WanPolicy:
         self.max_text_length = max_text_length or min(MAX_TEXT_LENGTH, pipeline.tokenizer.model_max_length)
         # Asked once: a wrapped or LoRA-carrying transformer no longer answers with the base's dtype and config.
         self._dtype: torch.dtype = pipeline.transformer.dtype
+        self._decode_dtype = decode_dtype
         self._device: torch.device = pipeline.transformer.device
         patch_height = pipeline.transformer.config["patch_size"][1]
         self._spatial_multiple = math.lcm(16, self.vae.config["scale_factor_spatial"] * patch_height)
@@ -214,6 +217,7 @@ class WanPolicy:
         guidance: float = 1.0,
         negative_prompt: str = "",
         max_text_length: int | None = None,
+        decode_dtype: torch.dtype = torch.float32,
     ) -> "WanPolicy":
         """Loads a `save_pretrained` folder from disk; never downloads and never runs code from the folder.
 
@@ -231,7 +235,23 @@ class WanPolicy:
             tokenizer=_load_part(AutoTokenizer, folder, "tokenizer", trust_remote_code=False),
             scheduler=_load_scheduler(folder),
         ).to(device)
-        return cls(pipeline, guidance=guidance, negative_prompt=negative_prompt, max_text_length=max_text_length)
+        return cls(
+            pipeline,
+            guidance=guidance,
+            negative_prompt=negative_prompt,
+            max_text_length=max_text_length,
+            decode_dtype=decode_dtype,
+        )
+
+    def compile(self, **options: Any) -> None:
+        """Lets torch compile the transformer's blocks (one code for all of them, any batch size) when they first run.
+
+        Blocks alone, because they are nearly all of the launches and compile in a fraction of the network's time. A
+        LoRA may be added before or after, and switched. The VAE is left out: compiling it gained nothing (docs/log.md).
+        options: of `torch.compile`, e.g. its backend.
+        """
+        base: Any = self.transformer
+        base.compile_repeated_blocks(**({"dynamic": True} | options))
 
     @property
     def shift(self) -> float:
@@ -322,4 +342,6 @@ class WanPolicy:
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "B C L h w"]) -> Float[Tensor, "B T 3 H W"]:
         """Video in 0..1, float32, as the pipeline decodes it (`decode_latents`)."""
-        return decode_latents(self.vae, latents)
+        rounded = self._decode_dtype != torch.float32
+        with torch.autocast(latents.device.type, self._decode_dtype if rounded else None, enabled=rounded):
+            return decode_latents(self.vae, latents)

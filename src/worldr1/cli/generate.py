@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="for example 'Camera push in. A red ball.'")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.mp4", help="with --num: FILE-000.mp4, ...")
     parser.add_argument("--model", default="mini", metavar="DIR", help="folder of a Wan pipeline (default: mini)")
-    parser.add_argument("--lora", metavar="FILE", help="adapter.safetensors of a run, or mini: the packaged one")
+    parser.add_argument("--lora", metavar="FILE", help="adapter.safetensors of a run, or mini-r1: the packaged one")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--num", type=int, default=1, metavar="N", help="videos, each from its own noise (default: 1)")
     for name in WAN_CLIP:
@@ -74,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _adapter_file(name: str | None) -> Path | None:
-    if name == "mini":
-        from worldr1.shipped import shipped_adapter
+    if name is None:
+        return None
+    from worldr1.shipped import find_adapter
 
-        return shipped_adapter()
-    return None if name is None else Path(name)
+    return find_adapter(name)
 
 
 def _files(out: Path, num: int) -> list[Path]:

@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
     from worldr1.build import ExperimentConfig, PromptConfig
-    from worldr1.evaluate.evaluation import EvaluationConfig
+    from worldr1.evaluate.evaluation import EvaluationConfig, Reward
     from worldr1.evaluate.judging import Judge, Source
     from worldr1.evaluate.records import Evaluation
-    from worldr1.evaluate.targets import Trial
+    from worldr1.evaluate.targets import TargetRow, Trial
     from worldr1.mini.scenes import Scenes
     from worldr1.types import Prompt
 
 JUDGE, OWN = "judge", "reward"
+BEST = "best-of-n"
 TITLES = {JUDGE: "By the judge, which no reward met", OWN: "By the reward's own 3D model"}
 
 
@@ -34,24 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dynamic-prompts", type=int, metavar="N", help="dynamic ones (default: likewise)")
     parser.add_argument("--stream", default="test", help="list of prompts; training's is called train (default: test)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of start noises (default: the recipe's one)")
+    parser.add_argument(
+        "--best-of", type=int, metavar="N", help="judge the base's best of N by the recipe's reward too"
+    )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="of judge.safetensors and probe.safetensors")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge everything and print the table. Raises InputError for runs, adapters or judges that cannot be used."""
-    from worldr1.build import build_policy, choose_device
-    from worldr1.evaluate.targets import target_rows
+    from worldr1.build import build_policy, build_reward, choose_device
 
-    device, config = choose_device(args.device), _recipe(args.run)
+    if args.best_of is not None and args.best_of < 1:
+        raise InputError(f"--best-of {args.best_of} is no video: choose among at least 1.")
+    device, config = choose_device(args.device), _recipe(args.run, with_reward=args.best_of is not None)
     adapters = _adapters(args)
     judges = _judges(device, args.weights)
     prompts, scenes = prompts_with_scenes(_numbers(args, config.prompts), args.stream)
     print(f"{len(prompts)} prompts, {len(adapters)} adapter(s), on {device}", file=sys.stderr)
     policies = [build_policy(config.model, device, lora=lora) for lora in (None, *adapters)]
     seeds = args.seeds or [config.prompts.seed]
-    films = _Films(config, judges, prompts, args.out)
-    trials = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
+    best_of = None if args.best_of is None else (args.best_of, build_reward(config.reward, device, config.clip))
+    films = _Films(config, judges, prompts, args.out, best_of)
+    judged = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
     facts = {
         "runs": [str(folder) for folder in args.run],
         "adapters_sha256": [_sha256(path) for path in adapters],
@@ -61,15 +67,14 @@ def run(args: argparse.Namespace) -> int:
         "prompts_sha256": hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest(),
         "seeds": seeds,
     }
-    rows = {name: target_rows(found) for name, found in trials.items()}
-    print(_write(args.out, facts, rows, trials))
+    print(_write(args.out, facts, judged))
     return 0
 
 
 # ----------------------------------------------------------------------------------------------------- what is judged
 
 
-def _recipe(runs: Sequence[Path]) -> "ExperimentConfig":
+def _recipe(runs: Sequence[Path], *, with_reward: bool) -> "ExperimentConfig":
     from worldr1.build import load_experiment
     from worldr1.train.checkpoint import RECIPE_FILE
 
@@ -81,6 +86,8 @@ def _recipe(runs: Sequence[Path]) -> "ExperimentConfig":
         for c in configs
     ):
         raise InputError("The runs differ in model, clip, prompts, noise or sampler: judge them one by one.")
+    if with_reward and any(c.reward != first.reward for c in configs):
+        raise InputError("The runs differ in their reward: give --best-of one of them.")
     return first
 
 
@@ -134,6 +141,16 @@ def _judges(device: str, weights: Path | None) -> "dict[str, Judge]":
     return {JUDGE: build_judge(device, weights=weights), OWN: own}
 
 
+class _Judged(NamedTuple):
+    """Trials by judge, one per adapter and start noise."""
+
+    trained: "dict[str, list[Trial]]"
+    best: "dict[str, list[Trial]]"
+    """With the base's best of N as the trained side; empty without --best-of."""
+    chosen: dict[str, Any] | None
+    """What choosing the best took."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Films:
     """Films, judges and keeps the records."""
@@ -142,36 +159,52 @@ class _Films:
     judges: "Mapping[str, Judge]"
     prompts: "Sequence[Prompt]"
     out: Path
+    best_of: "tuple[int, Reward] | None"
+    """N and the reward that chooses."""
 
     def judge_all(
         self, policies: Sequence[Any], scenes: "Mapping[tuple[int, bool], Scenes]", seeds: Sequence[int]
-    ) -> "dict[str, list[Trial]]":
-        """By judge: one trial per trained policy (all but the first, which is the base) and start noise."""
-        from worldr1.backends.wan import decode_latents, encode_video
+    ) -> _Judged:
+        """policies: the base, then trained ones."""
         from worldr1.build import evaluation_config
-        from worldr1.evaluate.evaluation import film, plan_tasks
-        from worldr1.evaluate.judging import RenderedTruth
+        from worldr1.evaluate.best_of_n import BestOfN
+        from worldr1.evaluate.evaluation import plan_tasks
         from worldr1.evaluate.targets import Trial
-        from worldr1.rollout.start_noise import PlanCache
 
-        plans, vae = PlanCache(), policies[0].vae
-        clip = self.config.clip.frames, self.config.clip.height, self.config.clip.width
-        truth = RenderedTruth(scenes, clip, lambda video: decode_latents(vae, encode_video(vae, video)))
-        trials: dict[str, list[Trial]] = {name: [] for name in self.judges}
+        sources = self._sources(policies, scenes)
+        chooser = None if self.best_of is None else BestOfN(sources["base"], self.best_of[1], self.best_of[0])
+        if chooser is not None:
+            sources[BEST] = chooser
+        trained: dict[str, list[Trial]] = {name: [] for name in self.judges}
+        best: dict[str, list[Trial]] = {name: [] for name in self.judges if chooser is not None}
         for seed in seeds:
             config = evaluation_config(self.config, seed=seed)
-            sources: dict[str, Source] = {
-                "truth": truth,
-                "base": lambda tasks, c=config: film(policies[0], tasks, c, plans),
-            }
-            for number, policy in enumerate(policies[1:]):
-                sources[f"trained-{number}"] = lambda tasks, p=policy, c=config: film(p, tasks, c, plans)
             tasks = plan_tasks(self.prompts, config)
             found = {side: self._judge(side, source, tasks, config) for side, source in sources.items()}
             for name in self.judges:
-                trained = [found[side][name] for side in sources if side.startswith("trained")]
-                trials[name] += [Trial(found["base"][name], one, found["truth"][name]) for one in trained]
-        return trials
+                trials = {side: Trial(found["base"][name], found[side][name], found["truth"][name]) for side in sources}
+                trained[name] += [trial for side, trial in trials.items() if side.startswith("trained")]
+                if chooser is not None:
+                    best[name].append(trials[BEST])
+        return _Judged(trained, best, None if chooser is None else chooser.facts())
+
+    def _sources(self, policies: Sequence[Any], scenes: "Mapping[tuple[int, bool], Scenes]") -> "dict[str, Source]":
+        """By side: "truth", "base", "trained-0", ..."""
+        from worldr1.backends.wan import decode_latents, encode_video
+        from worldr1.build import evaluation_config
+        from worldr1.evaluate.evaluation import film
+        from worldr1.evaluate.judging import RenderedTruth
+        from worldr1.rollout.start_noise import PlanCache
+
+        plans, vae = PlanCache(), policies[0].vae
+        config = evaluation_config(self.config, seed=0)  # the start noise's seed is each task's own
+        truth = RenderedTruth(scenes, config.clip, lambda video: decode_latents(vae, encode_video(vae, video)))
+        sides = ["base", *(f"trained-{number}" for number in range(len(policies) - 1))]
+        models = {
+            side: lambda tasks, p=policy: film(p, tasks, config, plans)
+            for side, policy in zip(sides, policies, strict=True)
+        }
+        return {"truth": truth, **models}
 
     def _judge(
         self, side: str, source: "Source", tasks: Sequence[Any], config: "EvaluationConfig"
@@ -198,27 +231,43 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 # ------------------------------------------------------------------------------------------------------------- output
 
 
-def _write(out: Path, facts: dict[str, Any], rows: Mapping[str, Any], trials: "Mapping[str, Sequence[Trial]]") -> str:
+def _write(out: Path, facts: dict[str, Any], judged: _Judged) -> str:
     """judging.json and table.md; returns the latter's text."""
-    from worldr1.evaluate.judgement_tables import markdown_table, means_table, rows_as_json
+    from worldr1.evaluate.judgement_tables import best_of_line, rows_as_json
+    from worldr1.evaluate.targets import target_rows
 
-    out.mkdir(parents=True, exist_ok=True)
+    rows = {name: target_rows(trials) for name, trials in judged.trained.items()}
+    best_rows = {name: target_rows(trials) for name, trials in judged.best.items()}
     record = facts | {"judges": {name: rows_as_json(found) for name, found in rows.items()}}
-    (out / "judging.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     text = [
         "# Judged",
         f"{facts['num_prompts']} prompts of the list {facts['stream']!r} (sha256 {facts['prompts_sha256'][:12]}), "
         f"start noises {facts['seeds']}, runs {', '.join(facts['runs'])}. Intervals resample prompts.",
     ]
     for name, found in rows.items():
-        sides = {
-            side: [record for trial in trials[name] for record in getattr(trial, side).records]
-            for side in ("base", "trained", "truth")
-        }
-        text += [f"## {TITLES[name]}", markdown_table(found).rstrip(), means_table(sides).rstrip()]
+        text += [f"## {TITLES[name]}", *_tables(found, judged.trained[name], "trained")]
+    if judged.chosen is not None:
+        record[BEST] = judged.chosen | {"judges": {name: rows_as_json(found) for name, found in best_rows.items()}}
+        side = f"best of {judged.chosen['num']}"
+        for name, found in best_rows.items():
+            text += [f"## {TITLES[name]}: the base model's {side}", best_of_line(judged.chosen)]
+            text += _tables(found, judged.best[name], side)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "judging.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     page = "\n\n".join(text) + "\n"
     (out / "table.md").write_text(page, encoding="utf-8")
     return page
+
+
+def _tables(rows: "Sequence[TargetRow]", trials: "Sequence[Trial]", trained: str) -> list[str]:
+    """Targets and means; trained: what the side beside base and truth is called."""
+    from worldr1.evaluate.judgement_tables import markdown_table, means_table
+
+    names = {"base": "base", "trained": trained, "truth": "truth"}
+    sides = {
+        name: [record for trial in trials for record in getattr(trial, side).records] for side, name in names.items()
+    }
+    return [markdown_table(rows, trained=trained).rstrip(), means_table(sides).rstrip()]
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The report's videos: the same prompts and start noises before and after, with the camera's path from above."""
+"""The report's videos: the same prompt and start noise model by model, with the camera's path from above."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -29,39 +29,46 @@ FACTS = {
 """Numbers beside a video, by the short name they have there."""
 
 
-def clip_pairs(comparison: Comparison, *, run_dir: Path) -> str:
-    """HTML: one card per kept prompt; run_dir: what links are relative to. "" if no videos were kept."""
-    shown: dict[tuple[int, bool], list[tuple[Side, VideoRecord]]] = {}
-    for side in comparison.sides:
+def clip_cards(comparison: Comparison, *, run_dir: Path) -> str:
+    """HTML: one card per kept prompt; run_dir: what links are relative to. "" if no videos were kept.
+
+    Every card has a place for every model, so that a video that was not kept leaves a gap and no other takes its place.
+    """
+    sides = comparison.sides
+    shown: dict[tuple[int, bool], list[VideoRecord | None]] = {}
+    for place, side in enumerate(sides):
         for record in side.records:
             if record.video:
-                shown.setdefault(record.key, []).append((side, record))
+                shown.setdefault(record.key, [None] * len(sides))[place] = record
     if not shown:
         return ""
-    cards = "".join(_card(pair, run_dir) for pair in shown.values())
+    cards = "".join(_card(list(zip(sides, films, strict=True)), run_dir) for films in shown.values())
     return (
         '<p class="small">Same prompt and start noise, side by side. Below each: the camera from above, forward is up, '
         'lengths in depth units; <span class="swatch requested"></span> requested, '
         '<span class="swatch recovered"></span> found by the 3D model; thin lines are its line of sight at the start '
         "and the end.</p>"
-        f'<div class="pairs">{cards}</div>'
+        f'<div class="cards of{len(sides)}">{cards}</div>'
     )
 
 
-def _card(pair: Sequence[tuple[Side, VideoRecord]], run_dir: Path) -> str:
-    record = pair[0][1]
+def _card(films: Sequence[tuple[Side, VideoRecord | None]], run_dir: Path) -> str:
+    records = [record for _, record in films if record]
+    record = records[0]
     moves = ", then ".join(token.replace("_", " ") for token in record.tokens)
     kinds = " · ".join(text for text in (moves, record.group.value) if text)
-    paths = [path for _, r in pair for path in _paths(r)]
+    paths = [path for r in records for path in _paths(r)]
     extent = path_extent(paths) if paths else None
-    figures = "".join(_figure(side, r, extent, run_dir) for side, r in pair)
+    figures = "".join(_figure(side, r, extent, run_dir) for side, r in films)
     return (
-        f'<article class="pair"><p class="prompt">{escape(record.prompt)}</p><p class="small">{escape(kinds)}</p>'
-        f'<div class="two">{figures}</div></article>'
+        f'<article class="card"><p class="prompt">{escape(record.prompt)}</p><p class="small">{escape(kinds)}</p>'
+        f'<div class="sides">{figures}</div></article>'
     )
 
 
-def _figure(side: Side, record: VideoRecord, extent: tuple[float, float, float] | None, run_dir: Path) -> str:
+def _figure(side: Side, record: VideoRecord | None, extent: tuple[float, float, float] | None, run_dir: Path) -> str:
+    if record is None:
+        return f'<figure><figcaption>{side.title}</figcaption><p class="small">This video was not kept.</p></figure>'
     paths = _paths(record)
     plan = path_plot(paths, extent) if paths and extent else '<p class="small">no camera path</p>'
     problem = "" if record.status is Status.OK else f'<p class="missing small">{escape(_problem(record))}</p>'

@@ -23,10 +23,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def markdown_table(rows: Sequence[TargetRow]) -> str:
-    """The rows as a Markdown table; each trial's own value in brackets where there are several."""
+def markdown_table(rows: Sequence[TargetRow], *, trained: str = "trained") -> str:
+    """The rows as a Markdown table; each trial's own value in brackets where there are several.
+
+    trained: what the side between the base and the truth is called.
+    """
     lines = [
-        "| what | base | trained | truth | value | 95 % interval | target | prompts | verdict |",
+        f"| what | base | {trained} | truth | value | 95 % interval | target | prompts | verdict |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -64,3 +67,16 @@ def means_table(sides: Mapping[str, Sequence[VideoRecord]]) -> str:
             values = [row[group].values.get(name, math.nan) if group in row else math.nan for row in rows.values()]
             lines.append(f"| {label.text} | {' | '.join(_number(value, label.decimals) for value in values)} |")
     return "\n".join(lines) + "\n"
+
+
+def best_of_line(facts: Mapping[str, Any]) -> str:
+    """What `best_of_n.BestOfN.facts` says, as a sentence: the price in device seconds, and what the reward gained."""
+    price = facts["seconds"] / facts["seconds_one_sample"]
+    gain = "no reward could be had"
+    if facts["reward_own"] is not None and facts["reward_kept"] is not None:
+        gain = f"mean reward {facts['reward_own']:.3f} before choosing, {facts['reward_kept']:.3f} after"
+    return (
+        f"The base model's best of {facts['num']} by the recipe's reward: {facts['seconds']:.1f} s "
+        f"({facts['seconds_filming']:.1f} s filming, {facts['seconds_scoring']:.1f} s scoring), {price:.1f} times the "
+        f"{facts['seconds_one_sample']:.1f} s of one sample; {gain}."
+    )

@@ -20,9 +20,9 @@ const watcher = new IntersectionObserver((entries) => {
 });
 for (const video of document.querySelectorAll("video")) watcher.observe(video);
 
-// The two videos of a prompt are compared frame by frame, so they start every round together.
-for (const pair of document.querySelectorAll(".two")) {
-  const videos = [...pair.querySelectorAll("video")];
+// The videos of a prompt are compared frame by frame, so they start every round together.
+for (const sides of document.querySelectorAll(".sides")) {
+  const videos = [...sides.querySelectorAll("video")];
   for (const video of videos) video.loop = false;
   if (videos.length) videos[0].addEventListener("ended", () => {
     for (const video of videos) video.currentTime = 0;

@@ -1,7 +1,7 @@
 """report.html: what a run changed, in one file that needs no network and no other file.
 
-Reads the run folder as files (recipe.toml, previews/*/records.json and their videos); what is missing, because a run
-was interrupted or a longer one did not ship, is said in a sentence.
+Reads the run folder as files (recipe.toml, previews/*/records.json and their videos); what a run that was interrupted
+lacks is said in a sentence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worldr1.evaluate.charts import Series, line_chart
-from worldr1.evaluate.clips import clip_pairs
+from worldr1.evaluate.clips import clip_cards
 from worldr1.evaluate.comparison import Comparison
 from worldr1.evaluate.labels import in_table_order, label_of
 from worldr1.evaluate.records import Evaluation
@@ -22,7 +22,8 @@ REPORT_FILE = "report.html"
 PREVIEWS = "previews"
 BEFORE, AFTER = "before", "after"
 SHIPPED_BEFORE, SHIPPED_AFTER = "shipped_before", "shipped_after"
-"""Sub-folders of previews/ that hold evaluations (`save_evaluation`)."""
+MINI_R1 = "mini-r1"
+"""Sub-folders of previews/ that hold evaluations (`save_evaluation`). The last is also the packaged adapter's name."""
 
 CHARTS: Sequence[tuple[str, Mapping[str, str]]] = (
     ("KL to the base model (nats per dimension)", {"kl": "KL"}),
@@ -41,43 +42,53 @@ def write_report(run_dir: str | Path, metrics: Sequence[Mapping[str, Any]]) -> P
     """Writes `run_dir`/report.html and returns its path.
 
     metrics: the rows of metrics.jsonl, in order (`train.runlog.read_metrics`); there may be none. From the folder:
-    recipe.toml, previews/before and previews/after, and the pair of a longer run that ships with worldr1,
-    previews/shipped_before and previews/shipped_after; each may be missing or damaged.
+    recipe.toml; previews/before and previews/after; previews/mini-r1, the packaged adapter with the same prompts; and
+    the pair of the long run that made it, previews/shipped_before and previews/shipped_after. Each may be missing or
+    damaged.
     """
     run_dir = Path(run_dir)
     previews = run_dir / PREVIEWS
-    own = Comparison.load(previews / BEFORE, previews / AFTER)
-    shipped = Comparison.load(previews / SHIPPED_BEFORE, previews / SHIPPED_AFTER)
+    own = Comparison.load(previews / BEFORE, previews / AFTER, others={MINI_R1: previews / MINI_R1})
+    shipped = Comparison.load(previews / SHIPPED_BEFORE, previews / SHIPPED_AFTER, trained=MINI_R1)
     name = escape(run_dir.resolve().name)
-    sections = [
-        f"<h1>worldr1 run {name}</h1>",
-        _summary(own),
-        "<h2>Before and after</h2>",
-        comparison_table(own),
-        _clips(own, run_dir),
-        _curves(metrics),
-    ]
-    if shipped.sides:
-        sections += ["<h2>A longer run, which ships with worldr1</h2>", _summary(shipped), comparison_table(shipped)]
-        sections.append(_clips(shipped, run_dir))
-    sections.append(_recipe(run_dir / "recipe.toml"))
+    sections = {
+        "": f"<h1>worldr1 run {name}</h1>{_summary(own)}",
+        "The numbers": comparison_table(own),
+        "The videos": _clips(own, run_dir),
+        "Training": _curves(metrics),
+        f"How {MINI_R1} did in its own evaluation": _long_run(shipped, run_dir),
+        "Recipe": _recipe(run_dir / "recipe.toml"),
+    }
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>worldr1 run {name}</title><style>{_asset('page.css')}</style></head>"
-        f"<body>{''.join(sections)}<script>{_asset('page.js')}</script></body></html>\n"
+        f"<body>{_with_contents(sections)}<script>{_asset('page.js')}</script></body></html>\n"
     )
     path = run_dir / REPORT_FILE
     path.write_text(page, encoding="utf-8")
     return path
 
 
+def _with_contents(sections: Mapping[str, str]) -> str:
+    """The sections that have something to say, under their titles, with links to them below the first."""
+    opening, *named = [(title, body) for title, body in sections.items() if body]
+    links = " · ".join(f'<a href="#part-{i}">{title}</a>' for i, (title, _) in enumerate(named))
+    parts = "".join(f'<h2 id="part-{i}">{title}</h2>{body}' for i, (title, body) in enumerate(named))
+    return f"{opening[1]}<nav>{links}</nav>{parts}"
+
+
 def _summary(comparison: Comparison) -> str:
-    """The headline, how the videos were made, and what is missing."""
+    """A headline per model, how the videos were made, and what is missing."""
     lines = []
-    if comparison.before.evaluation and comparison.after.evaluation:
-        text = headline(comparison.before.records, comparison.after.records, seed=BOOTSTRAP_SEED)
-        lines.append(f'<p class="headline">{escape(text)}</p>')
+    for side in comparison.compared:
+        text = headline(comparison.before.records, side.records, seed=BOOTSTRAP_SEED)
+        lines.append(f'<p class="headline"><b>{side.title}</b>: {escape(text)}</p>')
+    if any(side.title == MINI_R1 for side in comparison.sides):
+        lines.append(
+            f'<p class="small">{MINI_R1} is the adapter that ships with worldr1, made by a longer run: '
+            f"<code>worldr1 generate --lora {MINI_R1}</code>.</p>"
+        )
     made = [_how_made(side.title, side.evaluation) for side in comparison.sides if side.evaluation]
     lines.append(f'<p class="small">{" ".join(made)}</p>')
     lines += [f'<p class="missing">{escape(note)}</p>' for note in comparison.notes]
@@ -86,23 +97,30 @@ def _summary(comparison: Comparison) -> str:
 
 def _how_made(title: str, made: Evaluation) -> str:
     return (
-        f"{title.capitalize()}: {len(made.records)} prompts, guidance {made.guidance:g}, transported noise "
-        f"{made.strength:g}, {made.seconds:.0f} s."
+        f"{title}: {len(made.records)} prompts, guidance {made.guidance:g}, transported noise "
+        f"{made.strength:g}, {made.seconds:.0f} s to film and score."
     )
 
 
 def _clips(comparison: Comparison, run_dir: Path) -> str:
-    cards = clip_pairs(comparison, run_dir=run_dir)
+    cards = clip_cards(comparison, run_dir=run_dir)
     if not cards:
         return '<p class="missing">No videos were kept.</p>' if comparison.sides else ""
-    return f'<h2>The videos</h2><button type="button" class="play">Pause all</button>{cards}'
+    return f'<button type="button" class="play">Pause all</button>{cards}'
+
+
+def _long_run(shipped: Comparison, run_dir: Path) -> str:
+    """The evaluation of the run that made the packaged adapter; "" if there is none."""
+    if not shipped.sides:
+        return ""
+    videos = f"<details><summary>Its videos</summary>{_clips(shipped, run_dir)}</details>"
+    return f"{_summary(shipped)}{comparison_table(shipped)}{videos}"
 
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Charts over updates: the reward and its parts, the optimisation, and what is watched."""
-    head = "<h2>Training</h2>"
     if not metrics:
-        return f'{head}<p class="missing">No update was finished, so there are no curves.</p>'
+        return '<p class="missing">No update was finished, so there are no curves.</p>'
     names = dict.fromkeys(key for row in metrics for key in row)
     parts = in_table_order(["reward", *(name for name in names if f"{name}_std" in names)])
     rewards = [_chart(metrics, label_of(name).text, {name: "mean"}) for name in parts]
@@ -110,13 +128,13 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     watched = [_chart(metrics, label_of(name).text, {name: "mean"}) for name in WATCHED]
     num_dynamic = sum(row.get("phase") == "dynamic" for row in metrics)
     phases = (
-        f' <span class="swatch"></span> marks the {num_dynamic} updates of the dynamic phase, which rewards R_gen '
+        f' <span class="swatch"></span> marks the dynamic phase ({num_dynamic} of them), which rewards R_gen '
         "alone, on prompts whose scenes move."
         if num_dynamic
         else ""
     )
     return (
-        f'{head}<p class="small">{len(metrics)} updates.{phases} Every update has new prompts, so curves jump; the '
+        f'<p class="small">{len(metrics)} updates.{phases} Every update has new prompts, so curves jump; the '
         "table above is the comparison.</p>"
         "<h3>Reward and its parts on the training samples; the band is one standard deviation inside a group</h3>"
         f'<div class="charts">{"".join(rewards)}</div>'
@@ -144,7 +162,7 @@ def _recipe(path: Path) -> str:
     if not path.is_file():
         return '<p class="missing">The run has no recipe.toml.</p>'
     text = escape(path.read_text(encoding="utf-8"))
-    return f"<details><summary>Recipe</summary><pre>{text}</pre></details>"
+    return f"<details><summary>recipe.toml</summary><pre>{text}</pre></details>"
 
 
 def _asset(name: str) -> str:

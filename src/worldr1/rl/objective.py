@@ -9,6 +9,7 @@ the gradient of the whole sampler, whose prefix and suffix also move with the we
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,8 +20,11 @@ from worldr1.errors import ConfigError, InputError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectiveConfig:
-    """Weights of the loss. Raises ConfigError for negative ones."""
+    """Which loss an update takes, and its weights. Raises ConfigError for negative ones."""
 
+    kind: Literal["flow-grpo", "best-of-n"] = "flow-grpo"
+    """`best-of-n` is the baseline: instead of the policy gradient, flow matching on each group's best video
+    (`rl.best_of_n`); its members are noise-free samples from start noises of their own."""
     kl_beta: float = 0.004
     """Coefficient of the KL; 0 turns it off. Equal drift per dimension needs it to scale as sqrt(dimensions): 0.004 at
     480p, about 0.06 in mini."""
@@ -30,6 +34,8 @@ class ObjectiveConfig:
     """Optimizer steps on one rollout. With 1 the ratio is 1 and any clip is inert."""
     clip: float | None = None
     """The ratio is clipped to 1 +- clip. None: off for one update per rollout, else 0.01 / sqrt(D)."""
+    draws: int = 4
+    """Of `best-of-n` alone: pairs of noise and noise level per best video and optimizer step."""
 
     def __post_init__(self) -> None:
         if self.kl_beta < 0:
@@ -38,6 +44,10 @@ class ObjectiveConfig:
             raise ConfigError(f"updates_per_rollout is {self.updates_per_rollout}: give at least 1.")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: give a positive number, or leave it out.")
+        if self.clip is not None and self.kind == "best-of-n":
+            raise ConfigError('kind "best-of-n" has no ratio to clip: leave clip out.')
+        if self.draws < 1:
+            raise ConfigError(f"draws is {self.draws}: give at least 1.")
 
     def clip_range(self, num_dims: int) -> float:
         """The clip for latents of `num_dims` numbers; infinite when it is off."""
@@ -101,6 +111,7 @@ def group_loss(
     state, with gradient; a group that shared its prefix has *one* (leading dimension 1), so one forward and one
     backward serve all members. reference_velocity: the same for the frozen model; None only if kl_beta is 0.
     KL_i = mean((v - v_ref)^2) / (2 lambda_k^2), rectified to mean((v - v_ref)^2) mean_j(1 / lambda_j^2) / 2.
+    valid: best on the CPU, where asking for it is no wait.
     Raises InputError without a valid member, or if the reference is missing.
     """
     if not bool(valid.any()):
@@ -114,20 +125,23 @@ def group_loss(
     members_advantages = advantages[valid]
     surrogate = torch.maximum(-members_advantages * ratios, -members_advantages * clipped).mean()
     loss = surrogate * (scale.rectification / scale.mean_rectification if config.rectify else 1.0)
-    kl = 0.0
+    gap = surrogate.new_zeros(())
     if reference_velocity is not None:
         gaps = (velocity - reference_velocity.detach()).square().flatten(1).mean(1)
         gap = gaps.expand(len(valid))[valid].mean()
-        kl = float(gap.detach()) / (2 * scale.rectification**2)
         inverse_square = scale.mean_inverse_square if config.rectify else scale.rectification**-2
         loss = loss + config.kl_beta * 0.5 * inverse_square * gap
     deviations = (ratios.detach() - 1).abs()
+    outside = (deviations > clip).float().mean()
+    # read in one go: a GPU is waited for once
+    read = torch.stack([surrogate.detach(), gap.detach(), ratios.detach().mean(), deviations.max(), outside]).tolist()
+    kl = read[1] / (2 * scale.rectification**2)
     return LossTerms(
         loss=loss,
-        surrogate=float(surrogate.detach()),
+        surrogate=read[0],
         kl=kl,
         kl_sum=kl * num_dims,
-        ratio_mean=float(ratios.detach().mean()),
-        ratio_deviation=float(deviations.max()),
-        clip_fraction=float((deviations > clip).float().mean()),
+        ratio_mean=read[2],
+        ratio_deviation=read[3],
+        clip_fraction=read[4],
     )

@@ -172,8 +172,14 @@ def sample_groups(
     groups = [_Group.begin(request, config) for request in requests]
     transition = config.transition
     for index, (sigma, sigma_next) in enumerate(pairwise(config.sigmas)):
-        for group, velocity in zip(groups, _velocities(policy, groups, index, config), strict=True):
-            group.advance(velocity, index, transition, sigma, sigma_next)
+        velocities = _velocities(policy, groups, index, config)
+        straight: list[tuple[_Group, Tensor]] = []
+        for group, velocity in zip(groups, velocities, strict=True):
+            if index in group.request.step_indices:
+                group.branch(velocity, index, transition, sigma, sigma_next)
+            else:
+                straight.append((group, velocity))
+        _euler_together(straight, sigma, sigma_next)
     return [group.finish(policy_version) for group in groups]
 
 
@@ -292,11 +298,9 @@ class _Group:
             latents = latents.expand(len(request.seeds), -1, -1, -1, -1)
         return cls(request=request, latents=latents)
 
-    def advance(self, velocity: Tensor, index: int, transition: KernelConfig, sigma: float, sigma_next: float) -> None:
-        if index not in self.request.step_indices:
-            self.latents = kernels.euler(self.latents, velocity, sigma, sigma_next)
-            return
-        noise = torch.stack([_sde_noise(self.latents[0], seed, index) for seed in self.request.seeds])
+    def branch(self, velocity: Tensor, index: int, transition: KernelConfig, sigma: float, sigma_next: float) -> None:
+        """Take the SDE step `index`."""
+        noise = _sde_noise(self.latents, self.request.seeds, index)
         taken = kernels.step(transition, self.latents, velocity, sigma, sigma_next, noise=noise)
         self.states.append(self.latents)
         self.old_velocities.append(velocity)
@@ -317,9 +321,21 @@ class _Group:
         )
 
 
-def _sde_noise(like: Tensor, seed: int, index: int) -> Tensor:
-    """One member's noise at one step, [C, L, h, w] on the device of `like`."""
-    return torch.randn(like.shape, generator=make_generator(seed, "sde", index)).to(like.device)
+def _sde_noise(latents: Tensor, seeds: Sequence[int], index: int) -> Tensor:
+    """Every member's noise at one step, [G, C, L, h, w] on the device of `latents`, sent there in one piece."""
+    shape = latents.shape[1:]
+    noise = torch.stack([torch.randn(shape, generator=make_generator(seed, "sde", index)) for seed in seeds])
+    return noise.to(latents.device)
+
+
+def _euler_together(groups: Sequence[tuple[_Group, Tensor]], sigma: float, sigma_next: float) -> None:
+    """The deterministic step of groups with their velocities: one for all, since it is the same for every number."""
+    if not groups:
+        return
+    latents, velocities = torch.cat([g.latents for g, _ in groups]), torch.cat([v for _, v in groups])
+    moved = kernels.euler(latents, velocities, sigma, sigma_next)
+    for (group, _), rows in zip(groups, moved.split([len(g.latents) for g, _ in groups]), strict=True):
+        group.latents = rows
 
 
 def _velocities(policy: VideoPolicy, groups: Sequence[_Group], index: int, config: SamplerConfig) -> list[Tensor]:

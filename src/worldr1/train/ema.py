@@ -45,8 +45,9 @@ class Ema:
     def update(self, parameters: Mapping[str, Tensor]) -> None:
         """Takes in the parameters after one update."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        for name, parameter in parameters.items():
-            self.values[name].lerp_(parameter.float(), 1.0 - decay)
+        # all at once: one call each would be a launch each
+        now = [parameter.float() for parameter in parameters.values()]
+        torch._foreach_lerp_([self.values[name] for name in parameters], now, 1.0 - decay)
         self.num_updates += 1
 
     @contextmanager

@@ -164,6 +164,35 @@ def base_model(transformer: nn.Module, base_state: Mapping[str, Tensor] | None =
             layer.enable_adapters(True)
 
 
+@contextmanager
+def merged_lora(transformer: nn.Module) -> Iterator[None]:
+    """Inside, every LoRA is added into its layer's weights: W + (alpha / rank) B A, one product instead of four calls.
+
+    For rollouts without gradient on a GPU, where launches cost more than arithmetic. Outputs equal the separate
+    products' up to rounding, so a replay's ratio is 1 to about 1e-6 (float32) and not exactly: not for `exact_replay`.
+    Afterwards the base's weights are the tensors they were, so nothing drifts. A network without a LoRA is left as it
+    is, and so is a layer in bfloat16, which would round the adapter away.
+    """
+    lora: Any  # peft's layer, and its base layer a linear one
+    layers = [
+        (lora, lora.get_base_layer(), lora.get_base_layer().weight.data)
+        for lora in transformer.modules()
+        if isinstance(lora, LoraLayer)
+    ]
+    layers = [(lora, base, weight) for lora, base, weight in layers if weight.dtype == torch.float32]
+    with torch.no_grad():
+        for lora, base, weight in layers:
+            up, down = lora.lora_B[ADAPTER_NAME].weight, lora.lora_A[ADAPTER_NAME].weight
+            base.weight.data = torch.addmm(weight, up, down, alpha=lora.scaling[ADAPTER_NAME])
+            lora.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for lora, base, weight in layers:
+            base.weight.data = weight
+            lora.enable_adapters(True)
+
+
 # ------------------------------------------------------------------------------------------------------ adapter file
 
 

@@ -1,4 +1,4 @@
-"""Flow-GRPO-Fast: roll out groups, score them, take one step on the SDE transitions (DESIGN section 3).
+"""Roll out groups, score them, take a step: by Flow-GRPO-Fast (DESIGN section 3), or another `train.algorithm`.
 
 One update: prompts of the phase -> start noise -> rollouts -> videos -> rewards -> advantages -> loss -> AdamW -> EMA.
 Everything random is seeded by (seed, stream, update, ...), so the state between updates is parameters, EMA, optimizer
@@ -23,26 +23,19 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
 from worldr1.protocols import VideoPolicy
 from worldr1.rewards.composite import CompositeReward
-from worldr1.rl.objective import LossTerms, ObjectiveConfig, StepScale, group_loss
-from worldr1.rl.phases import Phase, PhaseConfig
+from worldr1.rl.phases import Phase
 from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
-from worldr1.rollout.sampler import (
-    GroupRequest,
-    RecordedStep,
-    SamplerConfig,
-    draw_step_indices,
-    recorded_velocities,
-    replay,
-    replay_batches,
-    sample_groups,
-)
-from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
+from worldr1.rollout.sampler import GroupRequest
+from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
+from worldr1.train.algorithm import Algorithm, Method, ScoredGroup
+from worldr1.train.best_of_n import BestOfN
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
-from worldr1.train.lora import base_model, load_parameters
+from worldr1.train.flow_grpo import FlowGrpo
+from worldr1.train.lora import load_parameters
 from worldr1.train.stopping import JudgeConfig
-from worldr1.types import Prompt, RewardResult, Rollout
+from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
 
 Metrics = dict[str, float | int | str]
 """One line of `metrics.jsonl`."""
@@ -55,6 +48,10 @@ class TrainConfig:
     seed: int = 0
     updates: int = 150
     """Length of the run."""
+    max_minutes: float | None = None
+    """The run ends, as if `updates` were reached, after the update with which the sum of all updates' seconds (those
+    before a resume too; no evaluation, judge or checkpoint) comes to this. Methods compare at equal minutes. None: no
+    limit."""
     group_size: int = 8
     """Videos per prompt, G."""
     groups_per_update: int = 48
@@ -86,23 +83,14 @@ class TrainConfig:
         for name, low in {"group_size": 2, "weight_decay": 0, **dict.fromkeys(counts, 1)}.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give at least {low}.")
-        for name in ("lr", "adam_eps", "max_grad_norm_ratio", "std_floor"):
-            if not getattr(self, name) > 0:
+        for name in ("lr", "adam_eps", "max_grad_norm_ratio", "std_floor", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give a positive number.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number from 0 to below 1.")
         if not 0 <= self.max_fault_fraction <= 1:
             raise ConfigError(f"train.max_fault_fraction is {self.max_fault_fraction}: give a number from 0 to 1.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Method:
-    """What an update does, besides the optimiser's numbers."""
-
-    sampler: SamplerConfig
-    noise: NoiseConfig
-    objective: ObjectiveConfig
-    phases: PhaseConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +157,7 @@ class Trainer:
         )
         self.ema = Ema(parameters, config.ema_decay)
         self.plans = PlanCache()
+        self.algorithm = self._algorithm()
         self.counters = _Counters()
         self.updates_done = 0
 
@@ -211,8 +200,8 @@ class Trainer:
         metrics |= self._mean_measures(groups)
         num_faults = self._check_faults(groups)
         with _deferred_interrupt():
-            for _ in range(self.method.objective.updates_per_rollout):
-                metrics |= self._step(groups, embeddings)
+            for epoch in range(self.method.objective.updates_per_rollout):
+                metrics |= self._step(groups, embeddings, epoch)
             self.counters.faults += num_faults
             self.updates_done += 1
             seconds = time.monotonic() - start
@@ -226,7 +215,7 @@ class Trainer:
         return metrics
 
     def _roll_out(self, number: int, phase: Phase) -> tuple[list[Rollout], list[Tensor]]:
-        config, sampler = self.config, self.method.sampler
+        config = self.config
         generator = make_generator(config.seed, "prompts", number)
         prompts = self.prompts.draw(phase, config.groups_per_update, generator)
         encoded = self.policy.encode([prompt.text for prompt in prompts])
@@ -234,21 +223,23 @@ class Trainer:
         for slot, prompt in enumerate(prompts):
             ids = (number, slot, prompt.id)
             path = requested_path(parse_plan(prompt.text).tokens, self.clip[0])
-            num_starts = 1 if sampler.share_prefix else config.group_size
+            num_starts = self.algorithm.num_starts(config.group_size)
             seeds = [derive_seed(config.seed, "start-noise", *ids, member) for member in range(num_starts)]
-            start = start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans)
             requests.append(
                 GroupRequest(
                     prompt=prompt,
                     trajectory=path,
                     embeddings=encoded[slot : slot + 1],
-                    start=start.to(self.device),
-                    step_indices=draw_step_indices(sampler, make_generator(config.seed, "sde-index", *ids)),
+                    start=self._start_noise(path, seeds),
+                    step_indices=self.algorithm.draw_steps(make_generator(config.seed, "sde-index", *ids)),
                     seeds=tuple(derive_seed(config.seed, "member", *ids, m) for m in range(config.group_size)),
                 )
             )
-        rollouts = sample_groups(self.policy, requests, config=sampler, policy_version=number)
+        rollouts = self.algorithm.roll_out(requests, policy_version=number)
         return rollouts, [request.embeddings for request in requests]
+
+    def _start_noise(self, path: Trajectory | None, seeds: Sequence[int]) -> Tensor:
+        return start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans).to(self.device)
 
     def _score(self, rollouts: Sequence[Rollout], phase: Phase) -> list[GroupBatch]:
         latents = torch.cat([rollout.latents for rollout in rollouts])
@@ -282,46 +273,18 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------------------- loss
 
-    def _step(self, groups: Sequence[GroupBatch], embeddings: Sequence[Tensor]) -> dict[str, float]:
-        """One optimizer step on the groups' recorded transitions."""
-        self.optimizer.zero_grad(set_to_none=True)
-        kept = [(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
-        recorded = [
-            (RecordedStep(group.rollout, position, text), group)
-            for group, text in kept
-            for position in range(len(group.rollout.step_indices))
-        ]
-        terms: list[LossTerms] = []
-        for batch in replay_batches([step for step, _ in recorded], self.method.sampler):
-            terms += self._backward([recorded[number] for number in batch], len(recorded))
-        metrics = {"kept_groups": float(len(kept))} | _loss_metrics(terms)
-        return metrics | self._apply(bool(terms))
-
-    def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
-        """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
+    def _algorithm(self) -> Algorithm:
         sampler, objective = self.method.sampler, self.method.objective
-        steps = [step for step, _ in recorded]
-        references: Sequence[Tensor | None] = [None] * len(steps)
-        if objective.kl_beta > 0:
-            with torch.no_grad(), base_model(self.policy.transformer, self.base_state):
-                references = recorded_velocities(self.policy, steps, sampler)
-        rectifications = sampler.rectifications
-        terms = [
-            group_loss(
-                objective,
-                replayed.log_ratio,
-                replayed.velocity,
-                reference,
-                advantages=group.advantages.to(self.device),
-                valid=group.valid.to(self.device),
-                scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
-            )
-            for replayed, reference, (step, group) in zip(
-                replay(self.policy, steps, config=sampler), references, recorded, strict=True
-            )
-        ]
-        (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()
-        return terms
+        if objective.kind == "best-of-n":
+            return BestOfN(self.policy, sampler, objective, draw_noise=self._start_noise, base_state=self.base_state)
+        return FlowGrpo(self.policy, sampler, objective, base_state=self.base_state)
+
+    def _step(self, groups: Sequence[GroupBatch], embeddings: Sequence[Tensor], epoch: int) -> dict[str, float]:
+        """One optimizer step on the groups that the loss takes."""
+        self.optimizer.zero_grad(set_to_none=True)
+        kept = [ScoredGroup(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
+        metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
+        return {"kept_groups": float(len(kept))} | metrics | self._apply(bool(kept))
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:
         """Clip, step and average; a non-finite gradient is skipped and counted."""
@@ -351,19 +314,6 @@ def _valid_results(groups: Sequence[GroupBatch]) -> Iterator[RewardResult]:
         for result, valid in zip(group.rewards, group.valid.tolist(), strict=True):
             if valid:
                 yield result
-
-
-def _loss_metrics(terms: Sequence[LossTerms]) -> dict[str, float]:
-    if not terms:
-        return {}
-    return {
-        "loss": statistics.fmean(float(term.loss.detach()) for term in terms),
-        "ratio_mean": statistics.fmean(term.ratio_mean for term in terms),
-        "ratio_deviation": max(term.ratio_deviation for term in terms),
-        "kl": statistics.fmean(term.kl for term in terms),
-        "kl_sum": statistics.fmean(term.kl_sum for term in terms),
-        "clip_fraction": statistics.fmean(term.clip_fraction for term in terms),
-    }
 
 
 @contextmanager

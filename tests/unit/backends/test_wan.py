@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from worldr1.backends.wan import PARTS, WanPolicy
 from worldr1.errors import InputError
+from worldr1.train.lora import LoraConfig, base_model, merged_lora, prepare_trainable
 
 
 @pytest.fixture
@@ -141,3 +142,40 @@ def test_bfloat16_keeps_the_sensitive_parts_and_the_results_in_float32(tiny_wan_
     assert velocity.dtype == torch.float32
     full = WanPolicy.from_folder(tiny_wan_folder, max_text_length=16)
     torch.testing.assert_close(velocity, full.velocity(latents, 0.5, full.encode(["a box"])), atol=0.03, rtol=0.03)
+
+
+def test_compiled_blocks_give_the_same_velocity_gradient_and_base(tiny_wan_folder: Path) -> None:
+    policies = [WanPolicy.from_folder(tiny_wan_folder) for _ in range(2)]
+    generator = torch.Generator().manual_seed(0)
+    latents, text = torch.randn(3, 8, 2, 4, 4, generator=generator), torch.randn(3, 5, 32, generator=generator)
+    found = []
+    for policy, compiled in zip(policies, (False, True), strict=True):
+        parameters = prepare_trainable(
+            policy.transformer, "lora", lora=LoraConfig(rank=2), generator=torch.Generator().manual_seed(1)
+        )
+        for name, parameter in parameters.items():
+            if ".lora_B." in name:
+                parameter.data.fill_(0.03)
+        if compiled:
+            policy.compile(backend="eager")
+        velocity = policy.velocity(latents, 0.6, text)
+        velocity.square().mean().backward()
+        gradients = [parameter.grad for parameter in parameters.values()]
+        with torch.no_grad(), base_model(policy.transformer):
+            base = policy.velocity(latents[:2], 0.6, text[:2])
+        with torch.no_grad(), merged_lora(policy.transformer):
+            merged = policy.velocity(latents[:2], 0.6, text[:2])
+        assert not torch.allclose(base, merged, atol=1e-4)
+        found.append([velocity.detach(), base, merged, *gradients])
+    for plain, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-5, atol=1e-6)
+    compiled = [m for m in policies[1].transformer.modules() if m._compiled_call_impl is not None]
+    assert len(compiled) == 2  # both blocks
+
+
+def test_decoding_in_bfloat16_is_float32_up_to_its_rounding(tiny_wan_folder: Path) -> None:
+    exact, rounded = (WanPolicy.from_folder(tiny_wan_folder, decode_dtype=d) for d in (torch.float32, torch.bfloat16))
+    latents = torch.randn(2, 8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    a, b = exact.decode(latents), rounded.decode(latents)
+    assert b.dtype == torch.float32
+    assert 0 < (a - b).abs().max() < 0.02

@@ -19,6 +19,7 @@ from worldr1.train.lora import (
     load_lora_state,
     lora_parameters,
     lora_state,
+    merged_lora,
     prepare_trainable,
     read_adapter,
     save_adapter,
@@ -197,3 +198,43 @@ def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:
 def test_targets_that_do_not_exist_are_refused(transformer: Any) -> None:
     with pytest.raises(InputError, match="no_such_layer"):
         add_lora(transformer, LoraConfig(targets=("no_such_layer",)), generator=torch.Generator())
+
+
+def test_a_merged_lora_gives_the_same_output_by_the_base_s_own_layers(transformer: Any) -> None:
+    _add(transformer)
+    _train_a_little(transformer)
+    before = {name: parameter.detach().clone() for name, parameter in transformer.named_parameters()}
+    separate = _output(transformer)
+    with base_model(transformer):
+        base = _output(transformer)
+    ran: list[str] = []
+    for name, module in transformer.named_modules():
+        if ".lora_B" in name:
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    with merged_lora(transformer):
+        merged = _output(transformer)
+    assert (separate - base).abs().max() > 0.01  # or the adapter would not matter
+    assert not ran
+    torch.testing.assert_close(merged, separate, rtol=0, atol=1e-5)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in transformer.named_parameters())
+    torch.testing.assert_close(_output(transformer), separate, rtol=0, atol=0)
+    assert all(p.requires_grad for p in lora_parameters(transformer).values())
+
+
+def test_merging_leaves_a_bfloat16_base_and_a_network_without_lora_alone(tiny_wan_folder: Path) -> None:
+    bare, rounded = _load(tiny_wan_folder), _load(tiny_wan_folder, torch.bfloat16)
+    _add(rounded)
+    _train_a_little(rounded)
+    for network in (bare, rounded):
+        before = _output(network)
+        with merged_lora(network):
+            torch.testing.assert_close(_output(network), before, rtol=0, atol=0)
+
+
+def test_an_error_inside_gives_the_lora_back(transformer: Any) -> None:
+    _add(transformer)
+    _train_a_little(transformer)
+    before = _output(transformer)
+    with pytest.raises(KeyError), merged_lora(transformer):
+        raise KeyError
+    torch.testing.assert_close(_output(transformer), before, rtol=0, atol=0)

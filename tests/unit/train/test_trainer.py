@@ -3,114 +3,42 @@
 import dataclasses
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_trainer import (
+    FAULT,
+    METHOD,
+    NOT_FINITE,
+    PROMPTS,
+    REJECTED,
+    SCORES,
+    FakeReward,
+    Make,
+    mean_reward,
+    same,
+    same_state,
+    untimed,
+)
 from torch import Tensor
 
-from worldr1.backends.wan import WanPolicy
-from worldr1.camera.motion import parse_plan
-from worldr1.camera.trajectory import requested_path
 from worldr1.diffusion import kernels
 from worldr1.errors import ConfigError, InputError, TrainingError
 from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
-from worldr1.rollout.sampler import SamplerConfig, sample_ode
-from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 from worldr1.seeding import make_generator
-from worldr1.train import trainer as trainer_module
-from worldr1.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from worldr1.train.lora import LoraConfig, prepare_trainable
-from worldr1.train.trainer import Method, Metrics, PromptSets, TrainConfig, Trainer
-from worldr1.types import Prompt, RewardResult, Status, Trajectory
-
-CLIP = (5, 16, 16)
-CONFIG = TrainConfig(updates=4, group_size=4, groups_per_update=2, lr=3e-3, decode_batch=8, max_fault_fraction=1.0)
-METHOD = Method(
-    sampler=SamplerConfig(num_steps=4, first_index=1, last_index=2),
-    noise=NoiseConfig(strength=0.5, min_cells=2),
-    objective=ObjectiveConfig(kl_beta=0.0),
-    phases=PhaseConfig(main_updates=2, dynamic_updates=1),
-)
-MOVES = ("pushes in", "pans left", "moves right")
-PROMPTS = PromptSets(
-    main=[Prompt(id=i, text=f"Camera {move}. A red ball on the floor.") for i, move in enumerate(MOVES)],
-    dynamic=[Prompt(id=i, text=f"A red {solid} in the box.", dynamic=True) for i, solid in enumerate(("ball", "box"))],
-)
-SCORES = (0.1, 0.9, 0.4, 0.3)
-FAULT = RewardResult(value=math.nan, parts={"look": math.nan}, status=Status.FAULT, reason="it crashed")
-NOT_FINITE = RewardResult(value=math.nan, parts={"look": math.nan})
-REJECTED = RewardResult(value=0.0, parts={"look": 0.0}, status=Status.REJECTED, reason="nothing to see")
-
-
-class FakeReward:
-    """Scores by the brightness of the video, or (cyclically) by a fixed list that does not look at it."""
-
-    def __init__(self, *fixed: float | RewardResult) -> None:
-        self.fixed = fixed
-        self.calls: list[tuple[list[Prompt], list[Trajectory | None], bool]] = []
-
-    def __call__(
-        self, videos: Tensor, prompts: Sequence[Prompt], paths: Sequence[Trajectory | None], phase_dynamic: bool
-    ) -> list[RewardResult]:
-        self.calls.append((list(prompts), list(paths), phase_dynamic))
-        brightness = videos.mean((1, 2, 3, 4)).tolist()
-        given = [self.fixed[i % len(self.fixed)] for i in range(len(videos))] if self.fixed else None
-        return [_result(score) for score in given or [20 * b for b in brightness]]
-
-
-def _result(score: float | RewardResult) -> RewardResult:
-    if isinstance(score, RewardResult):
-        return score
-    return RewardResult(value=score, parts={"look": score}, measures={"doubled": 2 * score})
-
-
-@pytest.fixture
-def make(tiny_wan_folder: Path) -> Callable[..., Trainer]:
-    """Makes trainers of equal parameters. Keywords other than `method` and `prompts` are `TrainConfig`'s."""
-
-    def build(
-        reward: Any = None, *, method: Method = METHOD, prompts: PromptSets = PROMPTS, clip: Any = CLIP, **changes: Any
-    ) -> Trainer:
-        config = dataclasses.replace(CONFIG, **changes)
-        policy = WanPolicy.from_folder(tiny_wan_folder, max_text_length=16)
-        transformer: Any = policy.transformer
-        with torch.no_grad():  # diffusers initialises the output to almost nothing: no two videos would differ
-            weight = transformer.proj_out.weight
-            weight.copy_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-        is_full = config.trainable == "full"
-        base_state = {name: p.detach().clone() for name, p in transformer.named_parameters()} if is_full else None
-        lora, generator = LoraConfig(rank=4, alpha=8.0), torch.Generator().manual_seed(2)
-        parameters = prepare_trainable(transformer, config.trainable, lora=lora, generator=generator)
-        reward = reward or FakeReward()
-        return Trainer(
-            policy, parameters, reward, prompts, config=config, method=method, clip=clip, base_state=base_state
-        )
-
-    return build
-
-
-Make = Callable[..., Trainer]
+from worldr1.train import flow_grpo
+from worldr1.train.algorithm import Method
+from worldr1.train.checkpoint import load_checkpoint, save_checkpoint
+from worldr1.train.trainer import TrainConfig, Trainer
+from worldr1.types import RewardResult
 
 
 def _with(**objective: Any) -> Method:
     return dataclasses.replace(METHOD, objective=ObjectiveConfig(**{"kl_beta": 0.0, **objective}))
-
-
-def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def _same_state(a: TrainState, b: TrainState) -> bool:
-    tensors = _same(a.params, b.params) and _same(a.ema, b.ema) and _same(a.optimizer, b.optimizer)
-    return tensors and (a.update, a.extra) == (b.update, b.extra)
-
-
-def _untimed(metrics: Metrics) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
 
 
 def _params_after(trainer: Trainer, num_updates: int = 1) -> Mapping[str, Tensor]:
@@ -120,29 +48,17 @@ def _params_after(trainer: Trainer, num_updates: int = 1) -> Mapping[str, Tensor
 
 
 def _spy(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, Any]]:
-    """Arguments and result of every call of a function that the trainer uses."""
+    """Arguments and result of every call of a function that Flow-GRPO uses."""
     calls: list[tuple[Any, Any]] = []
-    original = getattr(trainer_module, name)
+    original = getattr(flow_grpo, name)
 
     def spied(policy: Any, items: Any, **keywords: Any) -> Any:
         result = original(policy, items, **keywords)
         calls.append((items, result))
         return result
 
-    monkeypatch.setattr(trainer_module, name, spied)
+    monkeypatch.setattr(flow_grpo, name, spied)
     return calls
-
-
-def _mean_reward(trainer: Trainer) -> float:
-    """Of noise-free samples of the main prompts, four start noises each."""
-    prompts = list(PROMPTS.main) * 4
-    paths = [requested_path(parse_plan(prompt.text).tokens, CLIP[0]) for prompt in prompts]
-    plans = PlanCache()
-    start = [start_noise(p, trainer.latent_shape, [i], METHOD.noise, plans) for i, p in enumerate(paths)]
-    embeddings = trainer.policy.encode([prompt.text for prompt in prompts])
-    with torch.no_grad():
-        latents = sample_ode(trainer.policy, embeddings, torch.cat(start), METHOD.sampler)
-    return 20 * float(trainer.policy.decode(latents).mean())
 
 
 @pytest.mark.parametrize("share_prefix", [True, False])
@@ -170,14 +86,14 @@ def test_before_an_update_the_ratio_is_one_and_replayed_log_probs_are_the_rollou
 def test_updates_climb_the_reward(make: Make, trainable: str, lr: float) -> None:
     method = dataclasses.replace(METHOD, phases=PhaseConfig(dynamic_updates=0))
     trainer = make(method=method, trainable=trainable, lr=lr, group_size=16, groups_per_update=3, decode_batch=48)
-    before, state = _mean_reward(trainer), trainer.state()
+    before, state = mean_reward(trainer), trainer.state()
     spread = [float(trainer.update()["reward_std"]) for _ in range(10)]
-    after = _mean_reward(trainer)
+    after = mean_reward(trainer)
     assert after > before + max(spread)  # more than what chance makes of one prompt; 0.08 to 0.15 with three seeds
     with trainer.ema.swap(trainer.parameters):
-        assert before < _mean_reward(trainer) < after
+        assert before < mean_reward(trainer) < after
     trainer.load_state(state)
-    assert _mean_reward(trainer) == before
+    assert mean_reward(trainer) == before
 
 
 def test_phases_switch_prompts_and_reward(make: Make) -> None:
@@ -222,17 +138,17 @@ def test_what_an_update_draws_depends_on_its_index_alone(make: Make, monkeypatch
 def test_a_fault_is_as_if_the_member_were_not_there(make: Make, bad: RewardResult) -> None:
     trainer = make(FakeReward(*SCORES[:3], bad), groups_per_update=1)
     metrics = trainer.update()
-    assert _same(trainer.state().params, _params_after(make(FakeReward(*SCORES), groups_per_update=1, group_size=3)))
+    assert same(trainer.state().params, _params_after(make(FakeReward(*SCORES), groups_per_update=1, group_size=3)))
     assert metrics["reward"] == pytest.approx(sum(SCORES[:3]) / 3)
     assert metrics["doubled"] == pytest.approx(2 * sum(SCORES[:3]) / 3)
     assert (metrics["fault_fraction"], trainer.state().extra["faults"]) == (0.25, 1)
-    assert not _same(trainer.state().params, _params_after(make(FakeReward(*SCORES), groups_per_update=1)))
+    assert not same(trainer.state().params, _params_after(make(FakeReward(*SCORES), groups_per_update=1)))
 
 
 def test_a_rejected_video_counts_with_its_floor(make: Make) -> None:
     trainer = make(FakeReward(*SCORES[:3], REJECTED))
     metrics = trainer.update()
-    assert _same(trainer.state().params, _params_after(make(FakeReward(*SCORES[:3], 0.0))))
+    assert same(trainer.state().params, _params_after(make(FakeReward(*SCORES[:3], 0.0))))
     assert metrics["reward"] == pytest.approx(sum(SCORES[:3]) / 4)
     assert (metrics["fault_fraction"], metrics["rejected_fraction"]) == (0.0, 0.25)
 
@@ -243,7 +159,7 @@ def test_too_many_faults_stop_the_run(make: Make, bad: RewardResult, reason: str
     start = trainer.state()
     with pytest.raises(TrainingError, match=rf"2 of 8 rewards failed in update 0 \(.*{reason}"):
         trainer.update()
-    assert _same_state(trainer.state(), start)
+    assert same_state(trainer.state(), start)
     make(FakeReward(*SCORES[:3], bad), max_fault_fraction=0.25).update()
 
 
@@ -261,7 +177,7 @@ def test_an_update_without_valid_rewards_changes_nothing(make: Make) -> None:
     assert (metrics["kept_groups"], metrics["skipped"], metrics["fault_fraction"]) == (0.0, 1.0, 1.0)
     assert math.isnan(float(metrics["grad_norm"]))
     assert trainer.updates_done == 1
-    assert _same(trainer.state().params, start.params) and _same(trainer.state().ema, start.ema)
+    assert same(trainer.state().params, start.params) and same(trainer.state().ema, start.ema)
 
 
 def test_gradients_that_are_not_finite_are_skipped_and_then_stop_the_run(make: Make) -> None:
@@ -275,7 +191,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_then_stop_the_run(make: M
     hook = spoil()
     assert [trainer.update()["skipped"] for _ in range(2)] == [1.0, 2.0]
     state = trainer.state()
-    assert all(_same(getattr(state, part), getattr(good, part)) for part in ("params", "ema", "optimizer"))
+    assert all(same(getattr(state, part), getattr(good, part)) for part in ("params", "ema", "optimizer"))
     assert state.extra["grad_norms"] == good.extra["grad_norms"]
     hook.remove()
     assert math.isfinite(float(trainer.update()["grad_norm"]))  # a good one starts the count again
@@ -310,7 +226,7 @@ def test_a_start_of_equal_rewards_does_not_clip_later_gradients_away(make: Make)
     trainer.reward = FakeReward(*SCORES)  # type: ignore[assignment]
     norm = trainer.update()["grad_norm"]
     assert trainer.state().extra["grad_norms"] == [norm]
-    assert not _same(trainer.state().params, before)
+    assert not same(trainer.state().params, before)
 
 
 @pytest.mark.parametrize("trainable", ["lora", "full"])
@@ -327,15 +243,15 @@ def test_the_kl_is_to_the_base_and_holds_the_policy_back(make: Make, trainable: 
 def test_a_resumed_run_equals_an_uninterrupted_one(make: Make, tmp_path: Path, trainable: str) -> None:
     method = _with(kl_beta=0.01, updates_per_rollout=2)  # updates 0, 1 and 3 are of the main phase, 2 is dynamic
     straight = make(method=method, trainable=trainable)
-    expected = [_untimed(straight.update()) for _ in range(4)]
+    expected = [untimed(straight.update()) for _ in range(4)]
     first = make(method=method, trainable=trainable)
-    metrics = [_untimed(first.update()) for _ in range(2)]
+    metrics = [untimed(first.update()) for _ in range(2)]
     path = save_checkpoint(tmp_path, first.state(), recipe="")
     second = make(method=method, trainable=trainable)
     second.load_state(load_checkpoint(path))
-    metrics += [_untimed(second.update()) for _ in range(2)]
+    metrics += [untimed(second.update()) for _ in range(2)]
     assert metrics == expected
-    assert _same_state(second.state(), straight.state())
+    assert same_state(second.state(), straight.state())
 
 
 @pytest.mark.parametrize("updates_per_rollout", [1, 2])
@@ -344,7 +260,7 @@ def test_an_interrupt_of_the_optimizer_waits_for_the_whole_update(
 ) -> None:
     method = _with(updates_per_rollout=updates_per_rollout)
     straight, trainer = make(method=method), make(method=method)
-    expected = _untimed(straight.update())
+    expected = untimed(straight.update())
     step, recorded = trainer.optimizer.step, []
 
     def interrupted_step() -> None:
@@ -354,8 +270,8 @@ def test_an_interrupt_of_the_optimizer_waits_for_the_whole_update(
     monkeypatch.setattr(trainer.optimizer, "step", interrupted_step)
     with pytest.raises(KeyboardInterrupt):
         trainer.update(recorded.append)
-    assert [_untimed(metrics) for metrics in recorded] == [expected]
-    assert _same_state(trainer.state(), straight.state())
+    assert [untimed(metrics) for metrics in recorded] == [expected]
+    assert same_state(trainer.state(), straight.state())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -370,7 +286,7 @@ def test_an_interrupt_of_the_reward_leaves_the_state_as_it_was(make: Make) -> No
     with pytest.raises(KeyboardInterrupt):
         trainer.update(recorded.append)
     assert not recorded
-    assert _same_state(trainer.state(), start)
+    assert same_state(trainer.state(), start)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +294,7 @@ def test_an_interrupt_of_the_reward_leaves_the_state_as_it_was(make: Make) -> No
     [
         {"updates": 0}, {"group_size": 1}, {"groups_per_update": 0}, {"lr": 0.0}, {"ema_decay": 1.0},
         {"std_floor": 0.0}, {"max_fault_fraction": 1.5}, {"max_skipped": 0}, {"max_grad_norm_ratio": math.nan},
+        {"max_minutes": 0.0},
     ],
 )  # fmt: skip
 def test_impossible_values_are_refused_by_name(change: dict[str, Any]) -> None:

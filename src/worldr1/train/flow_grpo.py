@@ -1,0 +1,103 @@
+"""Flow-GRPO-Fast: a group branches at an SDE step, and the policy gradient of that step is the loss."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from worldr1.protocols import VideoPolicy
+from worldr1.rl.objective import LossTerms, ObjectiveConfig, StepScale, group_loss
+from worldr1.rollout.collector import GroupBatch
+from worldr1.rollout.sampler import (
+    GroupRequest,
+    RecordedStep,
+    SamplerConfig,
+    draw_step_indices,
+    recorded_velocities,
+    replay,
+    replay_batches,
+    sample_groups,
+)
+from worldr1.train.algorithm import ScoredGroup
+from worldr1.train.lora import base_model, merged_lora
+from worldr1.types import Rollout
+
+
+class FlowGrpo:
+    """The method of the paper; an `Algorithm`."""
+
+    def __init__(
+        self,
+        policy: VideoPolicy,
+        sampler: SamplerConfig,
+        objective: ObjectiveConfig,
+        *,
+        base_state: Mapping[str, Tensor] | None,
+    ) -> None:
+        """base_state: as `train.lora.base_model` takes it."""
+        self._policy, self._sampler, self._objective, self._base_state = policy, sampler, objective, base_state
+
+    def num_starts(self, group_size: int) -> int:
+        """One for the group if it shares its prefix."""
+        return 1 if self._sampler.share_prefix else group_size
+
+    def draw_steps(self, generator: torch.Generator) -> tuple[int, ...]:
+        """As `rollout.sampler.draw_step_indices`."""
+        return draw_step_indices(self._sampler, generator)
+
+    def roll_out(self, requests: Sequence[GroupRequest], *, policy_version: int) -> list[Rollout]:
+        """As `rollout.sampler.sample_groups`; without `exact_replay` by weights that hold the LoRA already."""
+        transformer = self._policy.transformer
+        with nullcontext() if self._sampler.exact_replay else merged_lora(transformer):
+            return sample_groups(self._policy, requests, config=self._sampler, policy_version=policy_version)
+
+    def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
+        """The mean loss of the groups' recorded transitions, the same ones in every epoch."""
+        recorded = [
+            (RecordedStep(group.batch.rollout, position, group.embeddings), group.batch)
+            for group in groups
+            for position in range(len(group.batch.rollout.step_indices))
+        ]
+        terms: list[LossTerms] = []
+        for batch in replay_batches([step for step, _ in recorded], self._sampler):
+            terms += self._backward([recorded[number] for number in batch], len(recorded))
+        return _loss_metrics(terms)
+
+    def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
+        """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
+        sampler, objective = self._sampler, self._objective
+        steps = [step for step, _ in recorded]
+        references: Sequence[Tensor | None] = [None] * len(steps)
+        if objective.kl_beta > 0:
+            with torch.no_grad(), base_model(self._policy.transformer, self._base_state):
+                references = recorded_velocities(self._policy, steps, sampler)
+        rectifications = sampler.rectifications
+        terms = [
+            group_loss(
+                objective,
+                replayed.log_ratio,
+                replayed.velocity,
+                reference,
+                advantages=group.advantages.to(replayed.velocity.device),
+                valid=group.valid,
+                scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
+            )
+            for replayed, reference, (step, group) in zip(
+                replay(self._policy, steps, config=sampler), references, recorded, strict=True
+            )
+        ]
+        (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()
+        return terms
+
+
+def _loss_metrics(terms: Sequence[LossTerms]) -> dict[str, float]:
+    return {
+        "loss": fmean(torch.stack([term.loss.detach() for term in terms]).tolist()),
+        "ratio_mean": fmean(term.ratio_mean for term in terms),
+        "ratio_deviation": max(term.ratio_deviation for term in terms),
+        "kl": fmean(term.kl for term in terms),
+        "kl_sum": fmean(term.kl_sum for term in terms),
+        "clip_fraction": fmean(term.clip_fraction for term in terms),
+    }
