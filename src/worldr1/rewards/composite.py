@@ -19,7 +19,8 @@ from torch import Tensor
 from worldr1.camera.motion import scene_text
 from worldr1.errors import ConfigError, InputError
 from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstructor, Renderer
-from worldr1.rewards.guard import Fault, call_each
+from worldr1.rewards.depth_units import depth_units
+from worldr1.rewards.guard import Fault, Result, call_each
 from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_jobs, meta_view_side
 from worldr1.rewards.quality import QualityConfig, quality_reward
 from worldr1.rewards.reconstruction import (
@@ -27,12 +28,20 @@ from worldr1.rewards.reconstruction import (
     ReconstructionConfig,
     Redrawn,
     at_size,
-    compare_redrawn,
+    compare_all_redrawn,
     reconstruction_score,
     redraw_jobs,
 )
 from worldr1.rewards.rendering import render_jobs
-from worldr1.rewards.trajectory import TrajectoryConfig, camera_travel, has_parallax, trajectory_errors
+from worldr1.rewards.trajectory import (
+    TrajectoryConfig,
+    TrajectoryErrors,
+    Travel,
+    camera_travels,
+    has_parallax,
+    path_errors,
+    recovered_paths,
+)
 from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient
 from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajectory
@@ -179,9 +188,10 @@ class CompositeReward:
         Raises InputError if the arguments do not fit together; a model's failure is a result, not an exception.
         """
         self._check(videos, prompts, trajectories)
+        names = _for_rows(lambda prompt, path: self._names(prompt, path, phase_dynamic), prompts, trajectories)
         samples = [
-            _Sample(video=video, prompt=prompt, trajectory=path, part_names=self._names(prompt, path, phase_dynamic))
-            for video, prompt, path in zip(videos, prompts, trajectories, strict=True)
+            _Sample(video=video, prompt=prompt, trajectory=path, part_names=part_names)
+            for video, prompt, path, part_names in zip(videos, prompts, trajectories, names, strict=True)
         ]
         for start in range(0, len(samples), self.config.batch):
             self._score(samples[start : start + self.config.batch])
@@ -250,21 +260,15 @@ class CompositeReward:
         return outcomes
 
     def _follow(self, samples: Sequence[_Sample]) -> list[_Outcome]:
-        return [self._follow_one(s) for s in samples]
-
-    def _follow_one(self, sample: _Sample) -> _Outcome:
-        travel = camera_travel(sample.reconstruction)
-        measures = {
-            "median_depth": sample.reconstruction.median_depth,
-            "travel_depth_units": travel.depth_units,
-            "travel_deg": travel.deg,
-        }
-        if sample.trajectory is None:
-            return _Outcome(measures=measures)
-        errors = trajectory_errors(sample.reconstruction, sample.trajectory, config=self.config.trajectory)
-        measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
-        measures["translation_error"] = errors.translation_error
-        return _Outcome(parts={S_TRAJ: errors.score}, measures=measures)
+        lifted = [s.reconstruction for s in samples]
+        paths, units = recovered_paths(lifted), depth_units(lifted).tolist()
+        asked = [index for index, s in enumerate(samples) if s.trajectory is not None]
+        requests = [s.trajectory for s in samples if s.trajectory is not None]
+        errors: dict[int, TrajectoryErrors] = {}
+        if asked:
+            errors = dict(zip(asked, path_errors(paths[asked], requests, config=self.config.trajectory), strict=True))
+        travels = zip(units, camera_travels(paths), strict=True)
+        return [_followed(unit, travel, errors.get(index)) for index, (unit, travel) in enumerate(travels)]
 
     def _redraw(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         config = self.config.reconstruction
@@ -273,25 +277,24 @@ class CompositeReward:
         height, width = videos[0].shape[-2:]
         background = videos[0].new_full((3,), BEHIND_GREY)
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
-        redrawn = [compare_redrawn(v, w, config=config) for v, w in zip(videos, views, strict=True)]
-        distances_BV = self._distances(redrawn)
-        return [self._judge_redrawn(r, d) for r, d in zip(redrawn, distances_BV, strict=True)]
+        redrawn = compare_all_redrawn(videos, views, config=config)
+        return [self._judge_redrawn(r, d) for r, d in zip(redrawn, self._distances(redrawn), strict=True)]
 
-    def _distances(self, redrawn: Sequence[Redrawn]) -> Float[Tensor, "B V"]:
-        """Perceptual distance of every target frame."""
+    def _distances(self, redrawn: Sequence[Redrawn]) -> list[float]:
+        """Mean perceptual distance of each video's target frames."""
         distances = self._perceptual(
             torch.cat([r.drawn for r in redrawn]), torch.cat([r.target for r in redrawn])
         ).cpu()
         if not bool(torch.isfinite(distances).all()):
             raise ValueError("the perceptual distance is not finite")
-        return distances.reshape(len(redrawn), -1)
+        return distances.double().reshape(len(redrawn), -1).mean(1).tolist()
 
-    def _judge_redrawn(self, redrawn: Redrawn, distances: Float[Tensor, " V"]) -> _Outcome:
+    def _judge_redrawn(self, redrawn: Redrawn, distance: float) -> _Outcome:
         least = self.config.reconstruction.min_coverage
         reason = f"its geometry explains {redrawn.coverage:.0%} of its pixels, less than {least:.0%}"
         name = "psnr_holdout_db" if self.config.reconstruction.holdout else "psnr_db"
         return _Outcome(
-            parts={S_RECON: reconstruction_score(distances)},
+            parts={S_RECON: reconstruction_score(distance)},
             measures={name: redrawn.psnr_db, "coverage": redrawn.coverage},
             rejected=reason if redrawn.coverage < least else "",
         )
@@ -301,7 +304,7 @@ class CompositeReward:
         jobs = meta_view_jobs(
             [s.video for s in samples],
             [s.reconstruction for s in samples],
-            [meta_view_side(s.trajectory, config.meta_view) for s in samples],
+            _for_rows(lambda path: meta_view_side(path, config.meta_view), [s.trajectory for s in samples]),
             config=config.meta_view,
             lift=config.reconstruction.lift,
         )
@@ -310,7 +313,8 @@ class CompositeReward:
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
         images = torch.cat([v.colors for v in views]).to(samples[0].video)
         # without camera words: the critic must not prefer one camera motion to another
-        scores = expected_digit_score(self._critic(images, [scene_text(s.prompt.text) for s in samples]))
+        texts = _for_rows(lambda prompt: scene_text(prompt.text), [s.prompt for s in samples])
+        scores = expected_digit_score(self._critic(images, texts))
         return [_Outcome(parts={S_META: score}) for score in scores.tolist()]
 
     def _rate(self, samples: Sequence[_Sample]) -> list[_Outcome]:
@@ -346,6 +350,26 @@ class CompositeReward:
             reason=sample.rejected,
             measures=sample.measures,
         )
+
+
+def _for_rows(function: Callable[..., Result], *columns: Sequence[object]) -> list[Result]:
+    """function of every row; asked once for the same objects, because a group shares its prompt and its path."""
+    known: dict[tuple[int, ...], Result] = {}
+    rows = list(zip(*columns, strict=True))
+    for row in rows:
+        if (key := tuple(map(id, row))) not in known:
+            known[key] = function(*row)
+    return [known[tuple(map(id, row))] for row in rows]
+
+
+def _followed(depth_unit: float, travel: Travel, errors: TrajectoryErrors | None) -> _Outcome:
+    """What is known of a camera; errors: against the requested path, if one was requested."""
+    measures = {"median_depth": depth_unit, "travel_depth_units": travel.depth_units, "travel_deg": travel.deg}
+    if errors is None:
+        return _Outcome(measures=measures)
+    measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
+    measures["translation_error"] = errors.translation_error
+    return _Outcome(parts={S_TRAJ: errors.score}, measures=measures)
 
 
 def _accept(reconstruction: Reconstruction) -> _Outcome:

@@ -19,6 +19,7 @@ from torch import Tensor
 from worldr1.errors import ConfigError
 from worldr1.geometry.pinhole import unproject
 from worldr1.geometry.se3 import look_at, relative_to_first
+from worldr1.rewards.depth_units import LEAST_CONFIDENCE, depth_units, medians_where
 from worldr1.rewards.reconstruction import at_size
 from worldr1.rewards.rendering import RenderJob
 from worldr1.scene.gaussians import LiftConfig, lift_videos
@@ -26,8 +27,6 @@ from worldr1.types import Reconstruction, Trajectory
 
 UNSEEN_GREY = 0.5
 """Grey level of places that no frame ever saw."""
-LEAST_CONFIDENCE = 0.2
-"""Pixels up to this confidence do not count for the scene's centre, as in `Reconstruction.median_depth`."""
 
 Side = Literal[-1, 1]
 """-1: the off-path camera stands left of the middle frame's, 1: right of it."""
@@ -67,26 +66,36 @@ def meta_view_pose(
 
     Raises ValueError if the median depth is not positive.
     """
-    depth_unit = reconstruction.median_depth
-    if not depth_unit > 0:
-        raise ValueError(f"The reconstruction's median depth of frame 0 is {depth_unit}, not a positive number.")
-    poses_T44 = reconstruction.world_from_camera.cpu().double()
-    up = -poses_T44[len(poses_T44) // 2, :3, 1]
-    eye = _eye(poses_T44, depth_unit, side, config or MetaViewConfig())
-    return look_at(eye, scene_centre(reconstruction), up)
+    return meta_view_poses([reconstruction], [side], config or MetaViewConfig())[0]
+
+
+def meta_view_poses(
+    reconstructions: Sequence[Reconstruction], sides: Sequence[Side], config: MetaViewConfig
+) -> Float[Tensor, "B 4 4"]:
+    """`meta_view_pose` of each video; all have one size."""
+    middle = len(reconstructions[0].depth) // 2
+    poses_B44 = _poses_at(reconstructions, middle)
+    offset_B2 = depth_units(reconstructions)[:, None] * torch.tensor(
+        [_offset(side, config) for side in sides], dtype=torch.float64
+    )
+    return look_at(_eye(poses_B44, offset_B2), scene_centres(reconstructions), -poses_B44[:, :3, 1])
 
 
 def scene_centre(reconstruction: Reconstruction) -> Float[Tensor, "3"]:
+    """`scene_centres` of one video."""
+    return scene_centres([reconstruction])[0]
+
+
+def scene_centres(reconstructions: Sequence[Reconstruction]) -> Float[Tensor, "B 3"]:
     """Median world point (per axis of the middle camera) of the middle frame's confident pixels; float64, CPU."""
-    middle = len(reconstruction.depth) // 2
-    depth = reconstruction.depth[middle].double()
-    points_HW3 = unproject(depth, reconstruction.intrinsics_px[middle])
-    confident = reconstruction.confidence[middle] > LEAST_CONFIDENCE
-    if not bool(confident.any()):
-        confident = torch.ones_like(confident)
-    centre = points_HW3[confident].median(dim=0).values.cpu()
-    pose = reconstruction.world_from_camera[middle].to(centre)
-    return pose[:3, :3] @ centre + pose[:3, 3]
+    middle = len(reconstructions[0].depth) // 2
+    depth_BHW = torch.stack([r.depth[middle] for r in reconstructions]).double()
+    intrinsics_B33 = torch.stack([r.intrinsics_px[middle] for r in reconstructions]).to(depth_BHW.device)
+    confident_BHW = torch.stack([r.confidence[middle] for r in reconstructions]) > LEAST_CONFIDENCE
+    points_BN3 = unproject(depth_BHW, intrinsics_B33).flatten(1, 2)
+    centre_B3 = medians_where(points_BN3, confident_BHW.flatten(1)).cpu()
+    poses_B44 = _poses_at(reconstructions, middle)
+    return (poses_B44[:, :3, :3] @ centre_B3[..., None])[..., 0] + poses_B44[:, :3, 3]
 
 
 def meta_view_jobs(
@@ -100,13 +109,14 @@ def meta_view_jobs(
     """What to render for S_meta: the Gaussians of all frames of each video from one off-path camera."""
     sized = [at_size(video, r) for video, r in zip(videos, reconstructions, strict=True)]
     scenes = lift_videos(sized, reconstructions, range(len(sized[0])), config=lift)
+    poses = meta_view_poses(reconstructions, sides, config).to(reconstructions[0].world_from_camera)
     return [
         RenderJob(
             gaussians=scene,
-            world_from_camera=meta_view_pose(r, config, side=side)[None].to(r.world_from_camera),
+            world_from_camera=pose[None],
             intrinsics_px=r.intrinsics_px[len(r.intrinsics_px) // 2][None],
         )
-        for scene, r, side in zip(scenes, reconstructions, sides, strict=True)
+        for scene, r, pose in zip(scenes, reconstructions, poses, strict=True)
     ]
 
 
@@ -118,13 +128,23 @@ def expected_digit_score(probabilities: Float[Tensor, "B 10"]) -> Float[Tensor, 
     return 0.1 * rows @ torch.arange(10.0, dtype=torch.float64)
 
 
-def _eye(path_T44: Float[Tensor, "T 4 4"], depth_unit: float, side: Side, config: MetaViewConfig) -> Float[Tensor, "3"]:
-    """Centre of the off-path camera on a path whose depth unit is `depth_unit` path units long."""
-    middle_44 = path_T44[len(path_T44) // 2]
-    right, down = middle_44[:3, 0], middle_44[:3, 1]
-    return middle_44[:3, 3] + depth_unit * (side * config.lateral_fraction * right - config.raise_fraction * down)
+def _poses_at(reconstructions: Sequence[Reconstruction], frame: int) -> Float[Tensor, "B 4 4"]:
+    """world_from_camera of one frame of each video, float64 on the CPU."""
+    return torch.stack([r.world_from_camera[frame] for r in reconstructions]).to("cpu", torch.float64)
+
+
+def _offset(side: Side, config: MetaViewConfig) -> tuple[float, float]:
+    """Depth units to the right and upwards."""
+    return side * config.lateral_fraction, config.raise_fraction
+
+
+def _eye(middle_44: Float[Tensor, "*batch 4 4"], offset: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3"]:
+    """Centre of the camera that stands `offset` (right, up; path units) beside the middle frame's."""
+    right, down = middle_44[..., :3, 0], middle_44[..., :3, 1]
+    return middle_44[..., :3, 3] + offset[..., :1] * right - offset[..., 1:] * down
 
 
 def _off_path(path_T44: Float[Tensor, "T 4 4"], side: Side, config: MetaViewConfig) -> float:
     """Distance of the off-path camera on that side from the nearest camera of a path in depth units."""
-    return float((path_T44[:, :3, 3] - _eye(path_T44, 1.0, side, config)).norm(dim=-1).min())
+    eye = _eye(path_T44[len(path_T44) // 2], path_T44.new_tensor(_offset(side, config)))
+    return float((path_T44[:, :3, 3] - eye).norm(dim=-1).min())

@@ -86,31 +86,48 @@ def redraw_jobs(
     """What to render for S_recon. videos: already `at_size`, all of one shape."""
     source, target = split_frames(len(videos[0]), holdout=config.holdout)
     scenes = lift_videos(videos, reconstructions, source, config=config.lift)
+    # together: to pick frames of each by a list would send the GPU one list each
+    poses = torch.stack([r.world_from_camera for r in reconstructions])[:, target]
+    intrinsics = torch.stack([r.intrinsics_px for r in reconstructions])[:, target]
     return [
-        RenderJob(gaussians=scene, world_from_camera=r.world_from_camera[target], intrinsics_px=r.intrinsics_px[target])
-        for scene, r in zip(scenes, reconstructions, strict=True)
+        RenderJob(gaussians=scene, world_from_camera=pose, intrinsics_px=k)
+        for scene, pose, k in zip(scenes, poses, intrinsics, strict=True)
     ]
 
 
 def compare_redrawn(video: Float[Tensor, "T 3 H W"], views: RenderedViews, *, config: ReconstructionConfig) -> Redrawn:
-    """Sets the rendered target frames beside the video's own. video: already `at_size`; views: over `BEHIND_GREY`."""
-    _, frames = split_frames(len(video), holdout=config.holdout)
-    target = video[frames]
-    alphas, colors = views.alphas.to(target), views.colors.to(target)
+    """`compare_all_redrawn` of one video."""
+    return compare_all_redrawn([video], [views], config=config)[0]
+
+
+def compare_all_redrawn(
+    videos: Sequence[Float[Tensor, "T 3 H W"]], views: Sequence[RenderedViews], *, config: ReconstructionConfig
+) -> list[Redrawn]:
+    """Sets the rendered target frames beside each video's own.
+
+    videos: already `at_size`, all of one shape; views: of the target frames, over `BEHIND_GREY`.
+    """
+    _, frames = split_frames(len(videos[0]), holdout=config.holdout)
+    target = torch.stack(list(videos))[:, frames]
+    alphas = torch.stack([v.alphas for v in views]).to(target)
+    colors = torch.stack([v.colors for v in views]).to(target)
     covered = alphas >= config.covered_alpha
-    surface = (colors / alphas.clamp(min=config.covered_alpha)[:, None]).clamp(0, 1)
-    drawn = torch.where(covered[:, None], surface, target)
-    psnr = psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(0, 1)))
-    numbers = torch.stack((covered.double().mean(), psnr.double())).tolist()
-    return Redrawn(drawn=drawn, target=target, coverage=numbers[0], psnr_db=numbers[1])
+    surface = (colors / alphas.clamp(min=config.covered_alpha)[:, :, None]).clamp(0, 1)
+    drawn = torch.where(covered[:, :, None], surface, target)
+    psnr = psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(1, 2)))
+    coverage = covered.double().mean((1, 2, 3))
+    numbers = torch.stack((coverage, psnr.double()), -1).tolist()
+    return [
+        Redrawn(drawn=d, target=t, coverage=share, psnr_db=db)
+        for d, t, (share, db) in zip(drawn, target, numbers, strict=True)
+    ]
 
 
-def reconstruction_score(distances: Float[Tensor, " V"]) -> float:
-    """S_recon in [0, 1] from the perceptual distances of one video's target frames."""
-    mean = float(distances.double().mean())
-    return min(1.0, max(0.0, 1.0 - mean))
+def reconstruction_score(mean_distance: float) -> float:
+    """S_recon in [0, 1] from the mean perceptual distance of a video's target frames."""
+    return min(1.0, max(0.0, 1.0 - mean_distance))
 
 
-def _stacked(frames: Float[Tensor, "V 3 H W"]) -> Float[Tensor, "3 V*H W"]:
-    """All frames as one tall image, so that every covered pixel weighs the same."""
-    return frames.movedim(0, 1).flatten(1, 2)
+def _stacked(frames: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B 3 V*H W"]:
+    """All frames of a video as one tall image, so that every covered pixel weighs the same."""
+    return frames.movedim(1, 2).flatten(2, 3)

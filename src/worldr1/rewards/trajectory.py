@@ -7,6 +7,7 @@ requested one (Umeyama) would forgive a wrong path, and scaling each path by its
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from worldr1.errors import ConfigError, InputError
 from worldr1.geometry.se3 import geodesic_rad, relative_to_first
+from worldr1.rewards.depth_units import depth_units
 from worldr1.types import Reconstruction, Trajectory
 
 STILL_TRANSLATION = 1e-6
@@ -77,48 +79,63 @@ def requested_extent(trajectory: Trajectory) -> float:
 
 def camera_travel(reconstruction: Reconstruction) -> Travel:
     """Extent of the recovered path; raises ValueError if the median depth is not positive."""
-    poses_T44 = recovered_path(reconstruction)
-    angles_T = geodesic_rad(poses_T44[:, :3, :3], poses_T44[:1, :3, :3])
-    return Travel(
-        depth_units=float(poses_T44[:, :3, 3].norm(dim=-1).max()),
-        deg=math.degrees(float(angles_T.max())),
-    )
+    return camera_travels(recovered_paths([reconstruction]))[0]
+
+
+def camera_travels(recovered_BT44: Float[Tensor, "B T 4 4"]) -> list[Travel]:
+    """Extent of each recovered path."""
+    distances_B = recovered_BT44[..., :3, 3].norm(dim=-1).amax(1)
+    angles_B = geodesic_rad(recovered_BT44[..., :3, :3], recovered_BT44[:, :1, :3, :3]).amax(1)
+    return [
+        Travel(depth_units=distance, deg=math.degrees(angle))
+        for distance, angle in zip(distances_B.tolist(), angles_B.tolist(), strict=True)
+    ]
 
 
 def trajectory_errors(
     reconstruction: Reconstruction, trajectory: Trajectory, *, config: TrajectoryConfig | None = None
 ) -> TrajectoryErrors:
-    """Errors and S_traj of a recovered camera path.
+    """`path_errors` of one video; raises ValueError if the median depth is not positive."""
+    return path_errors(recovered_paths([reconstruction]), [trajectory], config=config)[0]
+
+
+def path_errors(
+    recovered_BT44: Float[Tensor, "B T 4 4"],
+    trajectories: Sequence[Trajectory],
+    *,
+    config: TrajectoryConfig | None = None,
+) -> list[TrajectoryErrors]:
+    """Errors and S_traj of recovered camera paths (`recovered_paths`).
 
     With tau the recovered and t* the requested translations (depth units) and s* = max|t*|:
     moving request: e_t = mean |tau - t*| / s* ("free": |tau / max(max|tau|, s*/2) - t*/s*|); still request (fixed,
     pans): e_t = mean |tau| / 0.22. Frame 0 is left out of the means: it is right by construction.
-    Raises InputError if the numbers of frames differ or are below 2, ValueError if the median depth is not positive.
+    Raises InputError if the numbers of frames differ or are below 2.
     """
     config = config or TrajectoryConfig()
-    if reconstruction.world_from_camera.shape[0] != trajectory.num_frames or trajectory.num_frames < 2:
-        raise InputError(
-            f"The video has {reconstruction.world_from_camera.shape[0]} frames but its requested path has "
-            f"{trajectory.num_frames}: plan the path for the video's own length (at least 2 frames)."
-        )
-    recovered_T44 = recovered_path(reconstruction)
-    requested_T44 = _relative(trajectory.world_from_camera)
-    tau_T3, target_T3 = recovered_T44[:, :3, 3], requested_T44[:, :3, 3]
-    extent = requested_extent(trajectory)
-    if extent <= STILL_TRANSLATION:
-        residual_T3 = tau_T3 / STILL_REFERENCE
-    elif config.speed == "requested":
-        residual_T3 = (tau_T3 - target_T3) / extent
-    else:
-        reach = max(float(tau_T3.norm(dim=-1).max()), extent / 2)
-        residual_T3 = tau_T3 / reach - target_T3 / extent
-    translation_error = float(residual_T3[1:].norm(dim=-1).mean())
-    rotation_error_rad = float(geodesic_rad(recovered_T44[1:, :3, :3], requested_T44[1:, :3, :3]).mean())
-    return TrajectoryErrors(
-        translation_error=translation_error,
-        rotation_error_rad=rotation_error_rad,
-        score=path_score(translation_error, rotation_error_rad, config),
-    )
+    num_frames = recovered_BT44.shape[1]
+    for trajectory in trajectories:
+        if num_frames != trajectory.num_frames or num_frames < 2:
+            raise InputError(
+                f"The video has {num_frames} frames but its requested path has {trajectory.num_frames}: plan the path "
+                "for the video's own length (at least 2 frames)."
+            )
+    requested_BT44 = _relative(torch.stack([t.world_from_camera for t in trajectories]))
+    tau_BT3, target_BT3 = recovered_BT44[..., :3, 3], requested_BT44[..., :3, 3]
+    extent_B11 = target_BT3.norm(dim=-1).amax(1)[:, None, None]
+    still_B11 = extent_B11 <= STILL_TRANSLATION
+    length_B11 = torch.where(still_B11, STILL_REFERENCE, extent_B11)
+    reach_B11 = length_B11
+    if config.speed == "free":
+        longest_B11 = tau_BT3.norm(dim=-1).amax(1)[:, None, None]
+        reach_B11 = torch.where(still_B11, STILL_REFERENCE, torch.maximum(longest_B11, extent_B11 / 2))
+    residual_BT3 = tau_BT3 / reach_B11 - target_BT3.masked_fill(still_B11, 0.0) / length_B11
+    translation_B = residual_BT3[:, 1:].norm(dim=-1).mean(1)
+    rotation_B = geodesic_rad(recovered_BT44[:, 1:, :3, :3], requested_BT44[:, 1:, :3, :3]).mean(1)
+    return [
+        TrajectoryErrors(translation_error=t, rotation_error_rad=r, score=path_score(t, r, config))
+        for t, r in zip(translation_B.tolist(), rotation_B.tolist(), strict=True)
+    ]
 
 
 def path_score(translation_error: float, rotation_error_rad: float, config: TrajectoryConfig) -> float:
@@ -128,18 +145,21 @@ def path_score(translation_error: float, rotation_error_rad: float, config: Traj
 
 
 def recovered_path(reconstruction: Reconstruction) -> Float[Tensor, "T 4 4"]:
-    """Recovered poses relative to frame 0, float64 on the CPU, translations in depth units.
+    """`recovered_paths` of one video."""
+    return recovered_paths([reconstruction])[0]
 
-    Raises ValueError if the median depth is not positive: such a path has no unit.
+
+def recovered_paths(reconstructions: Sequence[Reconstruction]) -> Float[Tensor, "B T 4 4"]:
+    """Recovered poses relative to frame 0, float64 on the CPU, translations in depth units; videos of one size.
+
+    Raises ValueError if a median depth is not positive: such a path has no unit.
     """
-    depth_unit = reconstruction.median_depth
-    if not depth_unit > 0:
-        raise ValueError(f"The reconstruction's median depth of frame 0 is {depth_unit}, not a positive number.")
-    poses_T44 = _relative(reconstruction.world_from_camera).clone()
-    poses_T44[:, :3, 3] /= depth_unit
-    return poses_T44
+    units_B11 = depth_units(reconstructions)[:, None, None]
+    poses_BT44 = _relative(torch.stack([r.world_from_camera for r in reconstructions])).clone()
+    poses_BT44[..., :3, 3] /= units_B11
+    return poses_BT44
 
 
-def _relative(world_from_camera: Float[Tensor, "T 4 4"]) -> Float[Tensor, "T 4 4"]:
+def _relative(world_from_camera: Float[Tensor, "*batch T 4 4"]) -> Float[Tensor, "*batch T 4 4"]:
     """Poses relative to frame 0 in float64 on the CPU."""
     return relative_to_first(world_from_camera.detach().to("cpu", torch.float64))

@@ -13,6 +13,7 @@ from worldr1.rewards.meta_view import (
     MetaViewConfig,
     expected_digit_score,
     meta_view_pose,
+    meta_view_poses,
     meta_view_side,
     scene_centre,
 )
@@ -78,3 +79,15 @@ def test_the_expected_digit() -> None:
 def test_bad_config() -> None:
     with pytest.raises(ConfigError):
         MetaViewConfig(raise_fraction=0.0)
+
+
+def test_views_together_are_those_of_each_alone(path: Callable, clip: Callable, with_truth: Callable) -> None:
+    videos = [clip(path("push_in")), clip(path("move_left"), scale=3.0)]
+    confidence = torch.ones_like(videos[0].truth.confidence)
+    confidence[..., : confidence.shape[-1] // 2] = 0.1
+    truths = [videos[0].truth, videos[1].truth, with_truth(videos[0], confidence=confidence).truth]
+    config = MetaViewConfig()
+    together = meta_view_poses(truths, [1, -1, 1], config)
+    alone = [meta_view_pose(truth, config, side=side) for truth, side in zip(truths, (1, -1, 1), strict=True)]
+    torch.testing.assert_close(together, torch.stack(alone), rtol=0, atol=1e-12)
+    assert (together[0] - together[2]).abs().max() > 0.01

@@ -80,9 +80,9 @@ def test_a_true_reconstruction_redraws_its_video(path: Callable, clip: Callable)
 
 
 def test_score_is_clamped_to_its_range() -> None:
-    assert reconstruction_score(torch.tensor([0.2, 0.4])) == pytest.approx(0.7, abs=1e-7)
-    assert reconstruction_score(torch.tensor([1.4])) == 0.0
-    assert reconstruction_score(torch.tensor([-0.1])) == 1.0
+    assert reconstruction_score(0.3) == pytest.approx(0.7, abs=1e-7)
+    assert reconstruction_score(1.4) == 0.0
+    assert reconstruction_score(-0.1) == 1.0
 
 
 def test_the_video_is_compared_at_the_reconstructor_s_size(path: Callable, clip: Callable) -> None:

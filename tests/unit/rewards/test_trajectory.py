@@ -10,7 +10,15 @@ import torch
 from worldr1.camera.trajectory import MAGNITUDES, synthesize
 from worldr1.errors import ConfigError, InputError
 from worldr1.geometry.se3 import rotation_y
-from worldr1.rewards.trajectory import TrajectoryConfig, camera_travel, has_parallax, trajectory_errors
+from worldr1.rewards.trajectory import (
+    TrajectoryConfig,
+    camera_travel,
+    camera_travels,
+    has_parallax,
+    path_errors,
+    recovered_paths,
+    trajectory_errors,
+)
 from worldr1.types import Reconstruction, Trajectory
 
 FRAMES = 17
@@ -150,3 +158,18 @@ def test_bad_input() -> None:
         TrajectoryConfig(rotation_weight_per_rad=-1.0)
     with pytest.raises(ConfigError):
         TrajectoryConfig(speed="fast")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("config", [TrajectoryConfig(), FREE], ids=["requested", "free"])
+def test_videos_together_have_the_errors_and_travel_of_each_alone(config: TrajectoryConfig) -> None:
+    requests = [synthesize([token], FRAMES) for token in ("push_in", "fixed", "pan_left", "orbit_left")]
+    seen = [synthesize([token], FRAMES) for token in ("move_left", "pull_out", "pan_left", "push_in")]
+    videos = [recovered(path.world_from_camera, unit=1.0 + i) for i, path in enumerate(seen)]
+    paths = recovered_paths(videos)
+    together = path_errors(paths, requests, config=config)
+    alone = [trajectory_errors(video, request, config=config) for video, request in zip(videos, requests, strict=True)]
+    for one, other in zip(together, alone, strict=True):
+        assert one.translation_error == pytest.approx(other.translation_error, abs=1e-12)
+        assert one.rotation_error_rad == pytest.approx(other.rotation_error_rad, abs=1e-12)
+    assert together[1].translation_error > 1 > together[2].translation_error + 0.99  # each by its own request
+    assert [travel.depth_units for travel in camera_travels(paths)] == [camera_travel(v).depth_units for v in videos]
