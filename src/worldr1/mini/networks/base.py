@@ -4,6 +4,7 @@ Nothing here is a new architecture: `save_pretrained` of these loads with `diffu
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
@@ -16,23 +17,43 @@ MAX_TEXT_LENGTH = 64
 SHIFT = 3.0
 
 
-def new_vae() -> AutoencoderKLWan:
-    """x8 in space (2 of it patching), x4 in time, 48 channels: Wan2.2's layout at a lower compression."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VaeConfig:
+    """Compression and size of the VAE; x4 in time always. Compared by `benchmarks/compression.py`."""
+
+    channels: int = LATENT_CHANNELS
+    """Of the latent."""
+    patch: int = 2
+    """Pixels a side that are folded into channels first: 2 is x8 in space (Wan2.2's layout), 1 is x4."""
+    width: int = 32
+    """Channels of the encoder's first layer."""
+    decoder_width: int = 36
+    """Channels of the decoder's last layer."""
+
+    @property
+    def space(self) -> int:
+        """Pixels a side of one latent pixel."""
+        return 4 * self.patch
+
+
+def new_vae(config: VaeConfig | None = None) -> AutoencoderKLWan:
+    """By default x8 in space (2 of it patching), x4 in time, 48 channels: Wan2.2's layout at a lower compression."""
+    config = config or VaeConfig()
     return AutoencoderKLWan(
-        base_dim=32,
-        decoder_base_dim=36,
-        z_dim=LATENT_CHANNELS,
+        base_dim=config.width,
+        decoder_base_dim=config.decoder_width,
+        z_dim=config.channels,
         dim_mult=[1, 2, 2],
         num_res_blocks=1,
         attn_scales=[],
         temperal_downsample=[True, True],
         is_residual=True,
-        patch_size=2,
-        in_channels=12,
-        out_channels=12,
-        latents_mean=[0.0] * LATENT_CHANNELS,
-        latents_std=[1.0] * LATENT_CHANNELS,
-        scale_factor_spatial=8,
+        patch_size=config.patch if config.patch > 1 else None,
+        in_channels=3 * config.patch**2,
+        out_channels=3 * config.patch**2,
+        latents_mean=[0.0] * config.channels,
+        latents_std=[1.0] * config.channels,
+        scale_factor_spatial=config.space,
         scale_factor_temporal=4,
     )
 
