@@ -82,7 +82,7 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
     assert [path.name for path in list_checkpoints(run)] == ["000001", "000002", "000003"]
     lines = out.splitlines()
     longer, own = lines[:2]
-    assert longer.startswith("a longer run: Reward: ") and own.startswith("this run: Reward: ")
+    assert longer.startswith("mini-r1, its own prompts: Reward: ") and own.startswith("this run: Reward: ")
     assert lines[2:] == [f"trained: {run / 'final' / 'adapter.safetensors'}", f"report:  {run / 'report.html'}"]
     assert (run / "report.html").stat().st_size > 10_000
 
