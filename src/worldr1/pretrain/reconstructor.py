@@ -72,7 +72,7 @@ def geometry_loss(geometry: Geometry, truth: Truth) -> tuple[Tensor, dict[str, T
     translation = (pose[:, 1:, :3, 3] - target[:, 1:, :3, 3]).norm(dim=-1).mean()
     matching = (geometry.matches[:, :, [0, 1, 3, 4]] - truth.matches).abs()
     matching = (matching * truth.matched).sum() / (4 * truth.matched.sum())
-    loss = depth + 0.05 * expected + 0.2 * sky + 4 * rotation + 2 * translation + 0.3 * matching
+    loss = depth + 0.05 * expected + 0.2 * sky + 12 * rotation + 4 * translation + 0.2 * matching
     log = {
         "log_depth": depth.detach(),
         "matching": matching.detach(),
