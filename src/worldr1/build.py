@@ -66,8 +66,14 @@ class ClipConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:
-    """Prompt sets. The mini world writes its own from a seed."""
+    """Prompt sets: where they come from and how many of them a run takes."""
 
+    main_set: str = MINI
+    """"mini": written from the mini world's random scenes; else a packaged set ("world") or a file (`data.sets`)."""
+    dynamic_set: str = MINI
+    """The same for dynamic prompts ("dynamic")."""
+    enriched: bool = False
+    """Take the long text of a packaged set's scenes where there is one."""
     main: int = 3000
     """Training prompts of the main phase."""
     dynamic: int = 500
@@ -77,6 +83,12 @@ class PromptConfig:
     test_dynamic: int = 24
     """Unseen dynamic ones beside them."""
     seed: int = 0
+    """Of the mini world's prompts, and of which ones are taken of a set: a smaller number takes a part of them."""
+
+    @property
+    def mini(self) -> bool:
+        """Whether every prompt has a scene of the mini world behind it."""
+        return self.main_set == MINI == self.dynamic_set
 
     def __post_init__(self) -> None:
         if min(self.main, self.dynamic, self.test, self.test_dynamic) < 0 or self.test + self.test_dynamic == 0:
@@ -104,6 +116,10 @@ class ExperimentConfig:
         dynamic = self.phases.dynamic_updates > 0
         if self.prompts.main < 1 or (dynamic and self.prompts.dynamic < 1):
             raise ConfigError("A phase has no prompts: raise prompts.main or prompts.dynamic, or drop the phase.")
+        if self.train.judge.every and not self.prompts.mini:
+            raise ConfigError(
+                "The judge knows the mini world only: set train.judge.every = 0, or both prompt sets to mini."
+            )
         if dynamic and self.reward.weights.gen == 0:
             raise ConfigError(
                 "Only R_gen rewards the dynamic phase: raise reward.weights.gen or set phases.dynamic_updates = 0."

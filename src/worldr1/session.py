@@ -25,6 +25,7 @@ from worldr1.build import (
     evaluation_config,
 )
 from worldr1.config import dump_toml
+from worldr1.data.sets import load_prompts, subset
 from worldr1.errors import TrainingError
 from worldr1.evaluate.evaluation import Task, evaluate, film, plan_tasks, save_evaluation
 from worldr1.evaluate.judging import Judge, judge_source
@@ -63,20 +64,36 @@ class _Prompts:
 
 
 def training_prompts(numbers: PromptConfig) -> PromptSets:
-    """What a recipe trains with."""
+    """What a recipe trains with. Raises InputError for a set that cannot be read or is too small."""
 
-    def some(num: int, dynamic: bool) -> list[Prompt]:
-        return random_prompts(num, seed=numbers.seed, stream="train", dynamic=dynamic) if num else []
+    def some(source: str, num: int, dynamic: bool) -> list[Prompt]:
+        if not num:
+            return []
+        if source == MINI:
+            return random_prompts(num, seed=numbers.seed, stream="train", dynamic=dynamic)
+        return subset(load_prompts(source, dynamic=dynamic, enriched=numbers.enriched), num, seed=numbers.seed)
 
-    return PromptSets(main=some(numbers.main, False), dynamic=some(numbers.dynamic, True))
+    return PromptSets(
+        main=some(numbers.main_set, numbers.main, False), dynamic=some(numbers.dynamic_set, numbers.dynamic, True)
+    )
 
 
 def _prompts(config: ExperimentConfig) -> _Prompts:
     numbers = config.prompts
     train = training_prompts(numbers)
     known = {prompt.text for prompt in (*train.main, *train.dynamic)}
-    unseen = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream="test", known=known)
-    return _Prompts(train, [prompt for prompt, _ in unseen])
+    drawn = (numbers.test * (numbers.main_set == MINI), numbers.test_dynamic * (numbers.dynamic_set == MINI))
+    unseen = unseen_scenes(drawn, seed=numbers.seed, stream="test", known=known)
+    test = [prompt for prompt, _ in unseen]
+    for source, num, dynamic in (
+        (numbers.main_set, numbers.test, False),
+        (numbers.dynamic_set, numbers.test_dynamic, True),
+    ):
+        if source != MINI and num:
+            # of a file, which has one split, what training does not take
+            found = load_prompts(source, "test", dynamic=dynamic, enriched=numbers.enriched)
+            test += subset([prompt for prompt in found if prompt.text not in known], num, seed=numbers.seed)
+    return _Prompts(train, test)
 
 
 def judge_prompts(config: ExperimentConfig, others: _Prompts) -> list[Prompt]:

@@ -109,9 +109,10 @@ def test_sections_that_contradict_each_other_are_refused() -> None:
     ExperimentConfig(prompts=PromptConfig(dynamic=0), phases=one_phase)
     with pytest.raises(ConfigError, match="float32"):
         ExperimentConfig(train=TrainConfig(trainable="full"), model=ModelConfig(dtype="bfloat16"))
-    for wrong in ({"main": -1}, {"test": 0, "test_dynamic": 0}):
-        with pytest.raises(ConfigError, match="Numbers of prompts"):
-            PromptConfig(**wrong)
+    with pytest.raises(ConfigError, match="Numbers of prompts"):
+        PromptConfig(main=-1)
+    with pytest.raises(ConfigError, match="Numbers of prompts"):
+        PromptConfig(test=0, test_dynamic=0)
 
 
 def test_overrides_reach_their_section() -> None:

@@ -116,6 +116,8 @@ def prompts_with_scenes(
     from worldr1.mini.promptset import unseen_scenes
     from worldr1.session import training_prompts
 
+    if not numbers.mini:
+        raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")
     train = training_prompts(numbers)
     known = {prompt.text for prompt in (*train.main, *train.dynamic)}
     kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
