@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stats.add_argument(
         "--beside", type=Path, nargs="+", default=[], metavar="FILE", help="other sets, in the same table"
     )
+    stats.add_argument("--plot", type=Path, metavar="FILE.svg", help="cameras by domain, and lengths")
     stats.add_argument(
         "--show", type=int, default=0, metavar="N", help="print N at random with their nearest neighbours"
     )
@@ -90,6 +91,8 @@ def _stats(args: argparse.Namespace) -> int:
     for path in args.beside:
         found[path.name] = text_statistics([_scene(prompt.text) for prompt in load_prompts(str(path))])
     print(text_table(found))
+    if args.plot is not None:
+        _plot(args.plot, records)
     if args.show:
         texts = [record.scene for record in records] + [_scene(text) for text in prompts]
         order = torch.randperm(len(texts), generator=make_generator(args.seed, "prompts-shown"))[: args.show].tolist()
@@ -135,6 +138,17 @@ def _write(args: argparse.Namespace) -> int:
     left = f", {len(done.given_up)} given up: run again to try those anew" if done.given_up else ""
     print(f"{done.num_written} scenes written, {len(output.records)} in {args.out}{left}")
     return 0
+
+
+def _plot(path: Path, records: "Sequence[SceneRecord]") -> None:
+    from worldr1.data.plot import stats_svg
+
+    if not records:
+        raise InputError("--plot draws domains and cameras: name a packaged set or a .jsonl file of ours.")
+    if path.suffix != ".svg" or not path.parent.is_dir():
+        raise InputError(f"--plot {path}: give a .svg file in a folder that exists.")
+    path.write_text(stats_svg(records), encoding="utf-8")
+    print(f"plot: {path}")
 
 
 def _load(sets: list[str]) -> "tuple[list[SceneRecord], list[str]]":

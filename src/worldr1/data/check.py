@@ -91,7 +91,7 @@ def _duplicates(texts: Sequence[str], names: Sequence[str], limits: CheckConfig)
 
 def _frequent(texts: Sequence[str], limits: CheckConfig) -> Iterator[str]:
     counts = Counter(gram for text in texts for gram in content_ngrams(text))
-    allowed = max(2, limits.max_ngram_share * len(texts))
+    allowed = max(3, limits.max_ngram_share * len(texts))  # in small sets three is chance, not habit
     for gram, count in counts.most_common():
         if count <= allowed:
             return

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from scene_record import record
 
+from worldr1.backends.mini import mini_weights
 from worldr1.camera.words import TOKENS
 from worldr1.cli import main
 from worldr1.data.records import CAMERA_CLASSES, SceneRecord, write_records
@@ -62,6 +64,18 @@ def test_long_texts_are_where_they_are_promised() -> None:
 def test_the_command_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prompts", "check"]) == 0
     assert capsys.readouterr().out == "3850 prompts, no fault\n"
+    assert main(["prompts", "check", "dynamic"]) == 0, "a set alone"
+
+
+def test_tokens_are_counted_by_a_tokenizer_of_yours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mini world's own knows each of these words, so every one is a token."""
+    long = "Camera push in. " + "red box on a white floor " * 100
+    (tmp_path / "long.txt").write_text(f"{long}\nA red box.\n")
+    tokenizer = str(mini_weights() / "base" / "tokenizer")
+    assert main(["prompts", "check", str(tmp_path / "long.txt"), "--tokenizer", tokenizer]) == 2
+    assert "prompt 0 has 60" in capsys.readouterr().out
+    assert main(["prompts", "check", "dynamic", "--tokenizer", str(tmp_path)]) == 2
+    assert "holds no tokenizer" in capsys.readouterr().err
 
 
 def test_the_command_tells_the_faults_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,3 +102,17 @@ def test_the_command_shows_tables_and_neighbours(capsys: pytest.CaptureFixture[s
     assert main(["prompts", "stats", "dynamic", "--show", "3"]) == 0
     out = capsys.readouterr().out
     assert "| all | |" in out and "| scenes | 550 | 550 |" in out and out.count("nearest (") == 3
+
+
+def test_the_plot_draws_every_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sets.svg"
+    assert main(["prompts", "stats", "world", "--plot", str(path)]) == 0
+    drawn = ElementTree.parse(path).getroot()
+    texts = [element.text or "" for element in drawn.iter() if element.tag.endswith("text")]
+    records = _all("world")
+    for domain in DOMAINS:
+        numbers = Counter(record.camera_class for record in records if record.domain == domain)
+        start = texts.index(domain)
+        assert texts[start + 1 : start + 6] == [str(numbers[name]) for name in CAMERA_CLASSES]
+    assert main(["prompts", "stats", "world", "--plot", str(tmp_path / "sets.png")]) == 2
+    assert "give a .svg file" in capsys.readouterr().err
