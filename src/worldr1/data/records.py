@@ -108,8 +108,13 @@ def read_records(path: Path) -> list[SceneRecord]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}).") from error
+    return parse_records(lines, path.name)
+
+
+def parse_records(lines: Sequence[str], name: str) -> list[SceneRecord]:
+    """The record of every line that is not blank. name: of the file, for the message. Raises InputError."""
     return [
-        SceneRecord.from_json(line, where=f"{path.name} line {number}")
+        SceneRecord.from_json(line, where=f"{name} line {number}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]

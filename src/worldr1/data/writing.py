@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from worldr1.data.chat import Message
 from worldr1.data.check import CheckConfig, check_records, content_ngrams
 from worldr1.data.planning import Card
-from worldr1.data.records import SceneRecord
+from worldr1.data.records import SceneRecord, parse_records
 from worldr1.data.similarity import character_ngrams, words
 from worldr1.data.taxonomy import DOMAINS, DYNAMIC_TAGS
 from worldr1.errors import InputError
@@ -93,11 +93,7 @@ class SetFile:
             lines = whole.decode().split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read ({error}).") from error
-        self.records = [
-            SceneRecord.from_json(line, where=f"{path.name} line {number}")
-            for number, line in enumerate(lines, 1)
-            if line.strip()
-        ]
+        self.records = parse_records(lines, path.name)
         if not rest.startswith(_LINE_START[: len(rest)]):
             raise InputError(f"{path} ends with what is no line of a set; mend or drop it.")
         self._size = len(whole) + len(end)

@@ -23,12 +23,12 @@ from worldr1.mini.render import render
 from worldr1.mini.scenes import Scenes
 from worldr1.protocols import Reconstructor, Renderer
 from worldr1.rewards.guard import Fault, call_each
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_redrawn, redraw_jobs
+from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_all_redrawn, redraw_jobs
 from worldr1.rewards.rendering import render_jobs
-from worldr1.rewards.trajectory import camera_travel, has_parallax, recovered_path, requested_extent, trajectory_errors
+from worldr1.rewards.trajectory import camera_travels, has_parallax, path_errors, recovered_path, requested_extent
 from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient, ssim
-from worldr1.types import Prompt, Reconstruction, Status
+from worldr1.types import Prompt, Reconstruction, Status, Trajectory
 
 Source = Callable[[Sequence[Task]], Float[Tensor, "B T 3 H W"]]
 """Videos of some tasks: a model's, or the truth's."""
@@ -120,7 +120,7 @@ class Judge:
         height, width = clips[0].shape[-2:]
         background = clips[0].new_full((3,), BEHIND_GREY)
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
-        redrawn = [compare_redrawn(clip, view, config=self._config) for clip, view in zip(clips, views, strict=True)]
+        redrawn = compare_all_redrawn(clips, views, config=self._config)
         return [self._finding(video, drawn) for video, drawn in zip(videos, redrawn, strict=True)]
 
     def _finding(self, video: _Video, redrawn: Redrawn) -> _Finding:
@@ -137,7 +137,7 @@ class Judge:
             "mvcs_scale_free": multi_view_consistency(video.lifted).scale_free,
             "residual_motion": math.nan if moved is None else moved,
         }
-        return _Finding(measures=measures | _path_measures(video), rejected="", path=path)
+        return _Finding(measures=measures | _path_measures(path, video.task.path), rejected="", path=path)
 
 
 def judge_source(
@@ -198,16 +198,16 @@ class RenderedTruth:
         return render(scene, poses, height=height, width=width).video
 
 
-def _path_measures(video: _Video) -> dict[str, float]:
-    travel, path = camera_travel(video.lifted), video.task.path
+def _path_measures(recovered: Float[Tensor, "T 4 4"], requested: Trajectory | None) -> dict[str, float]:
+    travel = camera_travels(recovered[None])[0]
     measures = {"travel_depth_units": travel.depth_units, "travel_deg": travel.deg}
-    if path is None:
+    if requested is None:
         return measures
-    errors = trajectory_errors(video.lifted, path)
+    errors = path_errors(recovered[None], [requested])[0]
     measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
     measures["translation_error"] = errors.translation_error
-    if has_parallax(path):
-        measures["travel_ratio"] = travel.depth_units / requested_extent(path)
+    if has_parallax(requested):
+        measures["travel_ratio"] = travel.depth_units / requested_extent(requested)
     return measures
 
 

@@ -23,10 +23,10 @@ from worldr1.mini.scenes import FLOORS
 from worldr1.pretrain.base import BaseModel, BaseTask, TransportedNoise, generate, tokenize
 from worldr1.pretrain.build_judges import build_presence, build_trunk
 from worldr1.pretrain.build_reconstructors import build_judge, build_reconstructor
-from worldr1.pretrain.corpus import DYNAMIC_SHARE, Corpus, build_corpus
+from worldr1.pretrain.corpus import Corpus
 from worldr1.pretrain.loop import Fit, FitConfig
 from worldr1.pretrain.pack import pack, unpack
-from worldr1.pretrain.parts import BuildConfig, finish, load_corpus, load_vae, picture, warm_start
+from worldr1.pretrain.parts import BuildConfig, finish, load_corpus, load_vae, make_once, picture, warm_start
 from worldr1.pretrain.probe import build_probe
 from worldr1.pretrain.reconstructor import pose_errors
 from worldr1.pretrain.vae import VaeTask, encode_corpus, latent_statistics, through_vae, to_float
@@ -67,13 +67,8 @@ def build(part: str, config: BuildConfig) -> dict[str, float]:
 
 
 def _corpora(config: BuildConfig) -> dict[str, float]:
-    for name, num, seed, imperfect, dynamic in (
-        ("train", config.clips, config.seed, True, BASE_DYNAMIC_SHARE),
-        ("held_out", config.held_out, config.seed + 1, False, DYNAMIC_SHARE),
-    ):
-        if not (config.state / name / "prompts.json").exists():
-            clips = build_corpus(num, seed=seed, device=config.device, imperfect=imperfect, dynamic_share=dynamic)
-            clips.save(config.state / name)
+    make_once(config, "train", config.clips, seed_offset=0, dynamic_share=BASE_DYNAMIC_SHARE)
+    make_once(config, "held_out", config.held_out, seed_offset=1, imperfect=False)
     return {"train_clips": float(config.clips), "held_out_clips": float(config.held_out)}
 
 

@@ -19,9 +19,18 @@ from worldr1.camera.motion import scene_text
 from worldr1.mini.networks.base import MAX_TEXT_LENGTH, new_text_encoder, new_transformer
 from worldr1.mini.networks.trunk import Trunk, TrunkConfig, TrunkQuality, prompt_ids
 from worldr1.pretrain.base import BaseModel, generate
-from worldr1.pretrain.corpus import Corpus, Imperfection, build_corpus
+from worldr1.pretrain.corpus import Corpus, Imperfection
 from worldr1.pretrain.loop import Fit, FitConfig
-from worldr1.pretrain.parts import BuildConfig, finish, load_corpus, load_trained, load_vae, picture, warm_start
+from worldr1.pretrain.parts import (
+    BuildConfig,
+    finish,
+    load_corpus,
+    load_trained,
+    load_vae,
+    made_once,
+    picture,
+    warm_start,
+)
 from worldr1.pretrain.presence import PresenceTask, prompt_preference
 from worldr1.pretrain.trunk import CriticSet, TrunkTask, make_critic_set, make_quality_set
 from worldr1.pretrain.trunk_metrics import trunk_metrics
@@ -86,11 +95,7 @@ def build_presence(config: BuildConfig) -> dict[str, float]:
 
 def _stills(config: BuildConfig, name: str, num: int, offset: int) -> Corpus:
     """Frame 0 of consistent clips; rendered once."""
-    folder = config.state / name
-    if not (folder / "prompts.json").exists():
-        seed = config.seed + offset
-        build_corpus(num, seed=seed, device=config.device, imperfect=False, batch=512, num_frames=1).save(folder)
-    return load_corpus(config, name)
+    return made_once(config, name, num, seed_offset=offset, imperfect=False, batch=512, num_frames=1)
 
 
 def _critic_set(config: BuildConfig, name: str, rows: Int[Tensor, " R"], views: int) -> CriticSet:

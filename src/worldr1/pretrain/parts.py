@@ -65,12 +65,12 @@ JUDGE_DYNAMIC_SHARE = 0.35
 def geometry_corpus(config: BuildConfig) -> Corpus:
     """What trains the reward's 3D model. Rendered when first asked for, loaded afterwards."""
     num = round(config.clips * GEOMETRY_CLIPS_SHARE)
-    return _made_once(config, "geometry_train", num, seed_offset=GEOMETRY_SEED_OFFSET, free_share=FREE_SHARE)
+    return made_once(config, "geometry_train", num, seed_offset=GEOMETRY_SEED_OFFSET, free_share=FREE_SHARE)
 
 
 def free_held_out(config: BuildConfig) -> Corpus:
     """Consistent still clips on free paths alone, which no training sees: do the 3D models measure?"""
-    return _made_once(
+    return made_once(
         config,
         "free_held_out",
         config.held_out,
@@ -87,7 +87,7 @@ def judge_corpus(config: BuildConfig) -> Corpus:
     Rendered when first asked for, loaded afterwards.
     """
     num = round(config.clips * JUDGE_CLIPS_SHARE)
-    return _made_once(
+    return made_once(
         config,
         "judge_train",
         num,
@@ -99,7 +99,7 @@ def judge_corpus(config: BuildConfig) -> Corpus:
 
 def judge_held_out(config: BuildConfig) -> Corpus:
     """Consistent clips that no training sees, a share of JUDGE_DYNAMIC_SHARE dynamic; for the judges' own accuracy."""
-    return _made_once(
+    return made_once(
         config,
         "judge_held_out",
         config.held_out,
@@ -109,11 +109,16 @@ def judge_held_out(config: BuildConfig) -> Corpus:
     )
 
 
-def _made_once(config: BuildConfig, name: str, num: int, *, seed_offset: int, **kind: Any) -> Corpus:
-    """kind: arguments of `build_corpus`."""
+def make_once(config: BuildConfig, name: str, num: int, *, seed_offset: int, **kind: Any) -> None:
+    """Render a corpus into the state folder unless it is there. kind: arguments of `build_corpus`."""
     folder = config.state / name
     if not (folder / "prompts.json").exists():
         build_corpus(num, seed=config.seed + seed_offset, device=config.device, **kind).save(folder)
+
+
+def made_once(config: BuildConfig, name: str, num: int, *, seed_offset: int, **kind: Any) -> Corpus:
+    """The corpus that `make_once` makes."""
+    make_once(config, name, num, seed_offset=seed_offset, **kind)
     return load_corpus(config, name)
 
 

@@ -13,7 +13,7 @@ from worldr1.mini.prompts import MOTION_WORDS
 from worldr1.pretrain.corpus import Corpus, Imperfection
 from worldr1.pretrain.vae import through_vae, to_float
 from worldr1.protocols import Reconstructor, Renderer
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, compare_redrawn, redraw_jobs
+from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, compare_all_redrawn, redraw_jobs
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import STILL_TRANSLATION
 from worldr1.scene.image_metrics import psnr_db
@@ -86,5 +86,5 @@ def _redrawn_mse(
     height, width = videos.shape[-2:]
     background = videos.new_full((3,), BEHIND_GREY)
     views = render_jobs(renderer, jobs, height=height, width=width, background=background)
-    psnr = [compare_redrawn(video, view, config=config).psnr_db for video, view in zip(videos, views, strict=True)]
+    psnr = [redrawn.psnr_db for redrawn in compare_all_redrawn(list(videos), views, config=config)]
     return 10 ** (-torch.tensor(psnr, dtype=torch.float64) / 10)
