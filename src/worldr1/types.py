@@ -85,6 +85,9 @@ class Reconstruction:
     """0..1; low where the geometry is not to be trusted, 0 on sky."""
     status: Status = Status.OK
     reason: str = ""
+    gaussians: "Gaussians | None" = None
+    """The reconstructor's own scene, if it makes one: one Gaussian per pixel of every frame, N = T * H * W, ordered
+    frame, row, column, so that a selection of frames selects its Gaussians."""
 
     @cached_property
     def median_depth(self) -> float:

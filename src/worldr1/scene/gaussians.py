@@ -65,16 +65,57 @@ def lift_videos(
     (confidence 0) becomes Gaussians at whatever far depth the reconstruction gives it: without them the sky would
     render as background. Dropped are `edge_pixels` and pixels of low, non-zero confidence.
 
-    All videos have one shape. Raises InputError if a video does not match its depth, a frame does not exist, or a
-    depth is not positive.
+    A reconstruction that has `gaussians` of its own gives those of `frames` instead, as they are, except at pixels of
+    low, non-zero confidence. Edges, stride, scale and opacity are left to its network, which has learned them.
+
+    All videos have one shape. Raises InputError if a video does not match its depth, a frame does not exist, a depth
+    is not positive, or a reconstruction's own Gaussians are not one per pixel.
     """
-    scenes: list[Gaussians] = []
+    chosen = list(frames)
+    scenes: dict[int, Gaussians] = {}
+    for i, (video, reconstruction) in enumerate(zip(videos, reconstructions, strict=True)):
+        if reconstruction.gaussians is not None:
+            scenes[i] = _own_gaussians(video, reconstruction, reconstruction.gaussians, chosen, config)
+    rest = [i for i in range(len(videos)) if i not in scenes]
     height, width = reconstructions[0].depth.shape[-2:]
-    per_pass = max(1, MAX_PIXELS_PER_PASS // max(1, len(frames) * height * width))
-    for start in range(0, len(videos), per_pass):
-        part = slice(start, start + per_pass)
-        scenes += _lift_pass(videos[part], reconstructions[part], list(frames), config)
-    return scenes
+    per_pass = max(1, MAX_PIXELS_PER_PASS // max(1, len(chosen) * height * width))
+    for start in range(0, len(rest), per_pass):
+        part = rest[start : start + per_pass]
+        lifted = _lift_pass([videos[i] for i in part], [reconstructions[i] for i in part], chosen, config)
+        scenes.update(zip(part, lifted, strict=True))
+    return [scenes[i] for i in range(len(videos))]
+
+
+def _own_gaussians(
+    video: Tensor, reconstruction: Reconstruction, gaussians: Gaussians, frames: list[int], config: LiftConfig
+) -> Gaussians:
+    """The trusted ones of a reconstruction's own Gaussians of `frames`; float32, video's device."""
+    _check_shapes(video, reconstruction, frames)
+    num_frames, height, width = reconstruction.depth.shape
+    if len(gaussians.means) != num_frames * height * width:
+        raise InputError(
+            f"A reconstruction of {num_frames} x {height} x {width} pixels must have as many Gaussians, one per pixel, "
+            f"not {len(gaussians.means)}; leave `gaussians` None to lift its depth."
+        )
+    confidence = reconstruction.confidence[frames].to(video.device)
+    kept = _trusted(confidence, config.min_confidence).flatten().nonzero()[:, 0]
+
+    def of_frames(values: Tensor) -> Tensor:
+        per_frame = values.unflatten(0, (num_frames, height * width))[frames]
+        return per_frame.flatten(0, 1).to(video.device)[kept].float()
+
+    return Gaussians(
+        means=of_frames(gaussians.means),
+        quats=of_frames(gaussians.quats),
+        scales=of_frames(gaussians.scales),
+        opacities=of_frames(gaussians.opacities),
+        colors=of_frames(gaussians.colors),
+    )
+
+
+def _trusted(confidence: Float[Tensor, "*batch H W"], min_confidence: float) -> Bool[Tensor, "*batch H W"]:
+    """Sky (exactly 0) and whatever reaches `min_confidence`."""
+    return (confidence == 0) | (confidence >= min_confidence)
 
 
 def _lift_pass(
@@ -93,7 +134,7 @@ def _lift_pass(
         raise InputError("Depth must be positive and finite everywhere; give the sky a large finite depth.")
 
     keep = _grid(depth, config.stride_px) & ~edge_pixels(depth, config.max_depth_jump)
-    keep &= (confidence == 0) | (confidence >= config.min_confidence)
+    keep &= _trusted(confidence, config.min_confidence)
     kept, counts = keep.flatten().nonzero()[:, 0], keep.flatten(1).sum(1).tolist()
     points = torch.einsum("stij,sthwj->sthwi", poses[..., :3, :3], unproject(depth, intrinsics))
     points = points + poses[:, :, None, None, :3, 3]
