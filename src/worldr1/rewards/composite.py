@@ -148,10 +148,10 @@ class CompositeReward:
         config: RewardConfig,
     ) -> None:
         self.reconstructor = reconstructor
-        self._renderer = renderer
-        self._critic = critic
-        self._quality = quality
-        self._perceptual = perceptual
+        self.renderer = renderer
+        self.critic = critic
+        self.quality = quality
+        self.perceptual = perceptual
         self.config = config
 
     def part_names(
@@ -276,15 +276,13 @@ class CompositeReward:
         jobs = redraw_jobs(videos, [s.reconstruction for s in samples], config=config)
         height, width = videos[0].shape[-2:]
         background = videos[0].new_full((3,), BEHIND_GREY)
-        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
+        views = render_jobs(self.renderer, jobs, height=height, width=width, background=background)
         redrawn = compare_all_redrawn(videos, views, config=config)
         return [self._judge_redrawn(r, d) for r, d in zip(redrawn, self._distances(redrawn), strict=True)]
 
     def _distances(self, redrawn: Sequence[Redrawn]) -> list[float]:
         """Mean perceptual distance of each video's target frames."""
-        distances = self._perceptual(
-            torch.cat([r.drawn for r in redrawn]), torch.cat([r.target for r in redrawn])
-        ).cpu()
+        distances = self.perceptual(torch.cat([r.drawn for r in redrawn]), torch.cat([r.target for r in redrawn])).cpu()
         if not bool(torch.isfinite(distances).all()):
             raise ValueError("the perceptual distance is not finite")
         return distances.double().reshape(len(redrawn), -1).mean(1).tolist()
@@ -310,17 +308,17 @@ class CompositeReward:
         )
         height, width = samples[0].reconstruction.depth.shape[-2:]
         background = samples[0].video.new_full((3,), UNSEEN_GREY)
-        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
+        views = render_jobs(self.renderer, jobs, height=height, width=width, background=background)
         images = torch.cat([v.colors for v in views]).to(samples[0].video)
         # without camera words: the critic must not prefer one camera motion to another
         texts = _for_rows(lambda prompt: scene_text(prompt.text), [s.prompt for s in samples])
-        scores = expected_digit_score(self._critic(images, texts))
+        scores = expected_digit_score(self.critic(images, texts))
         return [_Outcome(parts={S_META: score}) for score in scores.tolist()]
 
     def _rate(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         num_frames = self.config.quality.num_frames
         frames = torch.cat([s.video[:num_frames] for s in samples])
-        scores = self._quality(frames, [s.prompt.text for s in samples for _ in range(num_frames)]).double().cpu()
+        scores = self.quality(frames, [s.prompt.text for s in samples for _ in range(num_frames)]).double().cpu()
         if not bool(torch.isfinite(scores).all()):
             raise ValueError("the quality score is not finite")
         means = scores.reshape(len(samples), num_frames).mean(dim=1).tolist()

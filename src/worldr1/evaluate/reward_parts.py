@@ -1,0 +1,363 @@
+"""What a training reward says about finished videos, part by part: the answer to "why does my reward not go up".
+
+Videos of one prompt are one group, as in training: the advantage knows nothing but how a video differs from the others
+of its group, so a part in which they do not differ teaches nothing, however high it is.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldr1.camera.motion import parse_plan, scene_text
+from worldr1.camera.trajectory import requested_path
+from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, RewardWeights
+from worldr1.rewards.meta_view import UNSEEN_GREY, meta_view_jobs, meta_view_side
+from worldr1.rewards.reconstruction import BEHIND_GREY, Redrawn, at_size, compare_redrawn, redraw_jobs, split_frames
+from worldr1.rewards.rendering import RenderJob, render_jobs
+from worldr1.rewards.trajectory import has_parallax, requested_extent
+from worldr1.rl.advantage import group_advantages
+from worldr1.types import Prompt, Reconstruction, RenderedViews, RewardResult, Status, Trajectory
+
+PARTS = {S_META: "S_meta", S_RECON: "S_recon", S_TRAJ: "S_traj", R_GEN: "R_gen"}
+"""Name -> how a person reads it."""
+REWARD = "reward"
+DOMINANT_SHARE = 0.8
+"""Share of a group's spread above which one part decides alone (the warning of `worldr1 train` has the same)."""
+SATURATED = 0.95
+"""|R_gen| above which tanh is flat: a change of the score moves it by less than a tenth of what it does at 0."""
+LOST_PATH = 0.05
+"""S_traj below which it is flat: the slope of exp(-x) is exp(-x)."""
+
+
+class PromptedVideo(NamedTuple):
+    """A finished video, at the size that the reward's models know, and what it should show."""
+
+    path: str
+    video: Float[Tensor, "T 3 H W"]
+    """0..1."""
+    prompt: Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What the reward's models were shown, and what they answered; None where a part does not exist or was not met."""
+
+    frame_scores: tuple[float, ...]
+    """Of the first K frames, in the quality model's own units; empty without R_gen."""
+    reconstruction: Reconstruction | None = None
+    redrawn: Redrawn | None = None
+    target_frames: tuple[int, ...] = ()
+    """Of the video: those that were redrawn."""
+    off_path: Float[Tensor, "3 H W"] | None = None
+    """The critic's picture."""
+    digits: Float[Tensor, "10"] | None = None
+    """The critic's probabilities of 0..9."""
+    critic_text: str = ""
+    """The prompt as the critic reads it: without camera words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One video of a group."""
+
+    path: str
+    video: Float[Tensor, "T 3 H W"]
+    result: RewardResult
+    valid: bool
+    """False for a fault: training leaves it out."""
+    advantage: float
+    """0 where not valid, or without a group."""
+    pictures: Pictures | None
+    """None if none were asked for, and for faults."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardGroup:
+    """The videos of one prompt."""
+
+    prompt: Prompt
+    tokens: tuple[str, ...]
+    trajectory: Trajectory | None
+    """Requested; None without camera words."""
+    absent: dict[str, str]
+    """Part that does not exist for this prompt -> why."""
+    members: tuple[Member, ...]
+    std_floor: float
+    std: dict[str, float] = field(default_factory=dict)
+    """Standard deviation (n - 1) over the valid members, of "reward" and of every part; empty with fewer than two."""
+    share: dict[str, float] = field(default_factory=dict)
+    """Weight times std of every part, as a share of their sum; empty if nothing differs."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts that exist, in the order of the tables."""
+        return tuple(name for name in PARTS if name not in self.absent)
+
+
+def score_groups(
+    reward: CompositeReward,
+    videos: Sequence[PromptedVideo],
+    *,
+    std_floor: float,
+    with_pictures: bool = False,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[RewardGroup]:
+    """Scores the videos of each prompt as one group of the main phase, in the order in which the prompts come.
+
+    std_floor: `train.std_floor`, for the advantages. with_pictures: run the models once more for what they saw.
+    on_progress: called with the number of videos done. Raises PromptError for camera words that are not understood and
+    InputError if no part is left for a prompt; a model's failure is a result.
+    """
+    groups: dict[tuple[str, bool], list[PromptedVideo]] = {}
+    for video in videos:
+        groups.setdefault((video.prompt.text, video.prompt.dynamic), []).append(video)
+    scored, done = [], 0
+    for members in groups.values():
+        scored.append(_score_group(reward, members, std_floor, with_pictures))
+        on_progress(done := done + len(members))
+    return scored
+
+
+def spread_shares(weights: RewardWeights, std: Mapping[str, float]) -> dict[str, float]:
+    """Each part's weight times its standard deviation inside a group, as a share of their sum: what it has to say in
+    the advantage. Empty if nothing differs."""
+    weight = _weight_of(weights)
+    spread = {name: weight[name] * std[name] for name in PARTS if name in std}
+    total = sum(spread.values())
+    return {name: value / total for name, value in spread.items()} if total > 0 else {}
+
+
+def absent_parts(reward: CompositeReward, prompt: Prompt, trajectory: Trajectory | None) -> dict[str, str]:
+    """Every part that does not exist for a prompt, and why."""
+    weight = _weight_of(reward.config.weights)
+    reasons = {}
+    for name in PARTS.keys() - set(reward.part_names(prompt, trajectory)):
+        if weight[name] == 0:
+            reasons[name] = f"reward.weights.{name.partition('_')[2]} is 0"
+        elif name == S_TRAJ and trajectory is None:
+            reasons[name] = "the prompt has no camera words, so there is no path to follow"
+        elif name == S_META and not has_parallax(trajectory):
+            reasons[name] = "the requested camera stays in its place (fixed, pan): without parallax there is no 3D"
+        else:
+            reasons[name] = "3D parts are off for dynamic prompts"
+    return {name: reasons[name] for name in PARTS if name in reasons}
+
+
+def _weight_of(weights: RewardWeights) -> dict[str, float]:
+    return {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+
+
+def _score_group(
+    reward: CompositeReward, videos: Sequence[PromptedVideo], std_floor: float, with_pictures: bool
+) -> RewardGroup:
+    prompt, num = videos[0].prompt, len(videos)
+    tokens = parse_plan(prompt.text).tokens
+    path = requested_path(tokens, len(videos[0].video))
+    results = reward(torch.stack([v.video for v in videos]), [prompt] * num, [path] * num, False)
+    # a reward that is not finite is a fault, whatever its status says (as in rollout.collector)
+    valid = [r.status is not Status.FAULT and math.isfinite(r.value) for r in results]
+    values = torch.tensor([[r.value for r in results]], dtype=torch.float64)
+    advantages = group_advantages(values, torch.tensor([valid]), std_floor=std_floor).values[0].tolist()
+    std = _stds([r for r, usable in zip(results, valid, strict=True) if usable])
+    members = [
+        Member(
+            path=v.path,
+            video=v.video,
+            result=result,
+            valid=usable,
+            advantage=advantage,
+            pictures=look(reward, v, path, result) if with_pictures and usable else None,
+        )
+        for v, result, usable, advantage in zip(videos, results, valid, advantages, strict=True)
+    ]
+    return RewardGroup(
+        prompt=prompt,
+        tokens=tokens,
+        trajectory=path,
+        absent=absent_parts(reward, prompt, path),
+        members=tuple(members),
+        std_floor=std_floor,
+        std=std,
+        share=spread_shares(reward.config.weights, std),
+    )
+
+
+def _stds(results: Sequence[RewardResult]) -> dict[str, float]:
+    """As `rollout.collector.reward_metrics` logs them for one group."""
+    if len(results) < 2:
+        return {}
+    parts = {name: stdev([r.parts[name] for r in results]) for name in PARTS if name in results[0].parts}
+    return {REWARD: stdev([r.value for r in results]), **parts}
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+@torch.no_grad()
+def look(
+    reward: CompositeReward, video: PromptedVideo, trajectory: Trajectory | None, result: RewardResult
+) -> Pictures:
+    """Asks the reward's models once more about a video that was scored without a fault, and keeps what they saw.
+
+    The same calls on the same tensors as in `CompositeReward`, so the pictures belong to the numbers of `result`.
+    """
+    scores = _frame_scores(reward, video) if R_GEN in result.parts else ()
+    found = reward.reconstructor(video.video[None])[0] if result.parts.keys() - {R_GEN} else None
+    if found is None or found.status is not Status.OK:
+        return Pictures(frame_scores=scores)
+    redrawn, frames = None, ()
+    if S_RECON in result.parts:
+        redrawn = _redraw(reward, video, found)
+        frames = tuple(split_frames(len(video.video), holdout=reward.config.reconstruction.holdout)[1])
+    off_path, digits, text = None, None, scene_text(video.prompt.text)
+    if S_META in result.parts and result.status is Status.OK:  # of a rejected video the critic is not asked
+        off_path = _off_path_view(reward, video, found, trajectory)
+        digits = reward.critic(off_path[None], [text])[0].cpu()
+    return Pictures(
+        frame_scores=scores,
+        reconstruction=found,
+        redrawn=redrawn,
+        target_frames=frames,
+        off_path=off_path,
+        digits=digits,
+        critic_text=text,
+    )
+
+
+def _frame_scores(reward: CompositeReward, video: PromptedVideo) -> tuple[float, ...]:
+    frames = video.video[: reward.config.quality.num_frames]
+    return tuple(reward.quality(frames, [video.prompt.text] * len(frames)).tolist())
+
+
+def _redraw(reward: CompositeReward, video: PromptedVideo, found: Reconstruction) -> Redrawn:
+    config, sized = reward.config.reconstruction, at_size(video.video, found)
+    views = _render(reward, redraw_jobs([sized], [found], config=config)[0], sized, BEHIND_GREY)
+    return compare_redrawn(sized, views, config=config)
+
+
+def _off_path_view(
+    reward: CompositeReward, video: PromptedVideo, found: Reconstruction, trajectory: Trajectory | None
+) -> Float[Tensor, "3 H W"]:
+    config, sized = reward.config, at_size(video.video, found)
+    side, lift = meta_view_side(trajectory, config.meta_view), config.reconstruction.lift
+    job = meta_view_jobs([video.video], [found], [side], config=config.meta_view, lift=lift)[0]
+    return _render(reward, job, sized, UNSEEN_GREY).colors[0].to(video.video)
+
+
+def _render(reward: CompositeReward, job: RenderJob, video: Float[Tensor, "T 3 H W"], grey: float) -> RenderedViews:
+    height, width = video.shape[-2:]
+    return render_jobs(reward.renderer, [job], height=height, width=width, background=video.new_full((3,), grey))[0]
+
+
+# ------------------------------------------------------------------------------------------------------------ in words
+
+
+def findings(group: RewardGroup) -> list[str]:
+    """What the numbers say, in the order in which a person should look, and what to do: whole sentences."""
+    num_valid = sum(member.valid for member in group.members)
+    said = [_trouble(member) for member in group.members if member.result.status is not Status.OK]
+    if num_valid < 2:
+        return [
+            *said,
+            "One video alone is no group: give more videos of this prompt to see their spread and advantages.",
+        ]
+    if (spread := group.std[REWARD]) < group.std_floor:
+        said.append(
+            f"The videos score alike (std {spread:.3f}, below train.std_floor {group.std_floor:g}), so this prompt "
+            "hardly teaches: they need to differ more (sampler.kernel, sampler.level, sampler.first_index)."
+        )
+    for name, share in group.share.items():
+        if share > DOMINANT_SHARE and len(group.share) > 1:
+            said.append(
+                f"{PARTS[name]} holds {share:.0%} of the spread, so it decides nearly alone which video is better: "
+                f"lower reward.weights.{name.partition('_')[2]} if that is not wanted."
+            )
+    return said + _flat_parts(group) + _still(group)
+
+
+def _trouble(member: Member) -> str:
+    """A fault or a rejection in plain words."""
+    if member.result.status is Status.FAULT:
+        return (
+            f"{member.path}: a model of the reward failed ({member.result.reason}). That is a fault of ours, not the "
+            "video's; training leaves the video out of its group. Look at the model's memory and inputs."
+        )
+    return (
+        f"{member.path}: rejected, {member.result.reason}. Its 3D parts take reward.rejected_value, and it counts. "
+        "Watch the video: it has no texture, or its frames do not show one scene."
+    )
+
+
+def _flat_parts(group: RewardGroup) -> list[str]:
+    """Parts that cannot tell these videos apart because of where their values lie."""
+    said = []
+    values = {name: _values(group, name) for name in group.names}
+    if (gen := values.get(R_GEN)) and min(map(abs, gen)) > SATURATED:
+        said.append(
+            f"R_gen is at its end ({fmean(gen):+.2f} on average), where tanh is flat: reward.quality.base_mean and "
+            "base_std are not those of this model. Set them to the mean and spread of `quality` on its own samples."
+        )
+    if (traj := values.get(S_TRAJ)) and max(traj) < LOST_PATH:
+        said.append(
+            f"S_traj is below {LOST_PATH:g} for every video, where it is flat too: the cameras go another way "
+            "altogether. Compare `worldr1 camera --prompt` with the paths."
+        )
+    return said
+
+
+def _still(group: RewardGroup) -> list[str]:
+    """Cameras that go less than half of the requested way: what reconstructs best is a camera that does not move."""
+    if group.trajectory is None or not has_parallax(group.trajectory):
+        return []
+    extent = requested_extent(group.trajectory)
+    travels = [member.result.measures.get("travel_depth_units", math.inf) for member in group.members]
+    slow = sum(travel < extent / 2 for travel in travels)
+    if not slow:
+        return []
+    return [
+        f"The camera of {slow} of {len(travels)} videos goes less than half of the requested way ({extent:.2f} depth "
+        "units): a still video re-renders well and shows no 3D."
+    ]
+
+
+def _values(group: RewardGroup, name: str) -> list[float]:
+    return [member.result.parts[name] for member in group.members if member.valid and name in member.result.parts]
+
+
+# ------------------------------------------------------------------------------------------------------------- as data
+
+
+def as_json(group: RewardGroup) -> dict[str, Any]:
+    """The group as strict JSON data, without pictures: what is not finite is None. Names are an interface."""
+    return {
+        "prompt": group.prompt.text,
+        "dynamic": group.prompt.dynamic,
+        "tokens": list(group.tokens),
+        "absent": group.absent,
+        "std_floor": group.std_floor,
+        "std": group.std,
+        "share": group.share,
+        "findings": findings(group),
+        "videos": [_member_json(member) for member in group.members],
+    }
+
+
+def _member_json(member: Member) -> dict[str, Any]:
+    result = asdict(member.result)
+    return {
+        "path": member.path,
+        "reward": _finite(result.pop("value")),
+        "parts": {name: _finite(value) for name, value in result.pop("parts").items()},
+        "advantage": member.advantage,
+        **result,  # status, reason, measures
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
