@@ -27,14 +27,14 @@ venv: $(DEV)
 $(RUN): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
 	  f"error: Python {v[0]}.{v[1]} is not supported; run make PYTHON=python3.11 (or 3.12, 3.13)")'
-	@echo "Making .venv. With a CPU build of torch (where pip finds one): 0.4 GB to download, 1.6 GB on disk."
-	@echo "With a CUDA build (what PyPI gives on Linux) it is several GB more: 5.6 GB on disk with torch 2.15."
+	@echo "Making .venv. With a CPU build of torch (where pip finds one): 0.5 GB to download, 2.1 GB on disk."
+	@echo "With a CUDA build (what PyPI gives on Linux) it is several GB more: about 6 GB on disk with torch 2.15."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install "$(TORCH)" -e .
 	@touch $@
 
 $(DEV): $(RUN)
-	@echo "Adding the developers' tools: 0.1 GB to download, 0.5 GB on disk."
+	@echo "Adding the developers' tools: 0.1 GB to download, 0.4 GB on disk."
 	$(BIN)/pip install -e '.[dev]'
 	@touch $@
 
