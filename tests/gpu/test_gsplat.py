@@ -61,7 +61,7 @@ def test_one_scene_equals_the_cpu_splatter(renderer: GsplatRenderer, num: int) -
     assert_same_pictures(gpu, SplatRenderer()(gaussians, poses, intrinsics, **SIZE))
 
 
-@pytest.mark.parametrize("pairs", [16_000_000, 5000])
+@pytest.mark.parametrize("pairs", [16_000_000, 5000, 1200])
 def test_many_scenes_of_different_sizes(renderer: GsplatRenderer, monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
     monkeypatch.setattr("worldr1.backends.gsplat.MAX_PAIRS_PER_CALL", pairs)
     scenes = [scene(num, seed) for seed, num in enumerate((700, 1200, 1, 900))]

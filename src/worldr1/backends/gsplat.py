@@ -15,7 +15,7 @@ from worldr1.types import Gaussians, RenderedViews
 
 FIELDS = ("means", "quats", "scales", "opacities", "colors")
 MAX_PAIRS_PER_CALL = 16_000_000
-"""Gaussians times views that one call may project: gsplat holds about 150 bytes for each."""
+"""Gaussians times views that one call may project: gsplat holds about 150 bytes for each. One view is never divided."""
 
 
 class GsplatRenderer:
@@ -63,43 +63,54 @@ class GsplatRenderer:
         together = Gaussians(**{name: torch.cat([getattr(scene, name) for scene in scenes]) for name in FIELDS})
         cameras = (world_from_camera.flatten(0, 1), intrinsics_px.flatten(0, 1))
         check_render_inputs(together, *cameras, height=height, width=width)
+        num_views = world_from_camera.shape[1]
+        largest = max((len(scene.means) for scene in scenes), default=0)
+        per_scene = max(1, largest * num_views)  # each is padded to the largest of all
+        together_per_call, views_per_call = max(1, MAX_PAIRS_PER_CALL // per_scene), max(1, num_views)
+        if per_scene > MAX_PAIRS_PER_CALL:
+            views_per_call = max(1, MAX_PAIRS_PER_CALL // largest)
         views: list[RenderedViews] = []
-        for chunk in _chunks(scenes, world_from_camera.shape[1]):
-            views += self._render_chunk(
-                scenes[chunk], world_from_camera[chunk], intrinsics_px[chunk], (width, height), background
-            )
+        for start in range(0, len(scenes), together_per_call):
+            some = slice(start, start + together_per_call)
+            cameras = (world_from_camera[some], intrinsics_px[some])
+            views += self._render_together(scenes[some], *cameras, views_per_call, (width, height), background)
         return views
 
     @torch.no_grad()
-    def _render_chunk(
+    def _render_together(
         self,
         scenes: Sequence[Gaussians],
         world_from_camera: Float[Tensor, "S V 4 4"],
         intrinsics_px: Float[Tensor, "S V 3 3"],
+        views_per_call: int,
         size: tuple[int, int],
         background: Float[Tensor, "3"],
     ) -> list[RenderedViews]:
-        """One call of gsplat; `size` is (width, height)."""
+        """One call of gsplat for every `views_per_call` views; `size` is (width, height)."""
         on_device = {"device": self.device, "dtype": torch.float32}
-        means, quats, scales, opacities, colors = (part.to(**on_device) for part in _padded(scenes))
-        images, alphas, _ = self._rasterization(
-            means=means,
-            quats=quats,
-            scales=scales,
-            opacities=opacities,
-            colors=colors,
-            # inverted in float64 and rounded once
-            viewmats=inverse(world_from_camera.double()).to(**on_device),
-            Ks=intrinsics_px.to(**on_device),
-            width=size[0],
-            height=size[1],
-            near_plane=NEAR,
-            eps2d=EPS2D_PX2,
-            packed=False,
-            backgrounds=background.to(**on_device).expand(*world_from_camera.shape[:2], 3).contiguous(),
-            render_mode="RGB+ED",
-            rasterize_mode="classic",
-        )
+        padded = dict(zip(FIELDS, (part.to(**on_device) for part in _padded(scenes)), strict=True))
+        # inverted in float64 and rounded once
+        viewmats = inverse(world_from_camera.double()).to(**on_device)
+        intrinsics_px, background = intrinsics_px.to(**on_device), background.to(**on_device)
+        calls = []
+        for some_poses, some_intrinsics in zip(
+            viewmats.split(views_per_call, 1), intrinsics_px.split(views_per_call, 1), strict=True
+        ):
+            images, alphas, _ = self._rasterization(
+                **padded,
+                viewmats=some_poses,
+                Ks=some_intrinsics,
+                width=size[0],
+                height=size[1],
+                near_plane=NEAR,
+                eps2d=EPS2D_PX2,
+                packed=False,
+                backgrounds=background.expand(*some_poses.shape[:2], 3).contiguous(),
+                render_mode="RGB+ED",
+                rasterize_mode="classic",
+            )
+            calls.append((images, alphas))
+        images, alphas = (torch.cat(parts, 1) for parts in zip(*calls, strict=True))
         pictures = images[..., :3].movedim(-1, -3)
         return [
             RenderedViews(colors=c, alphas=a, depths=d)
@@ -119,14 +130,6 @@ def _load_gsplat() -> Callable[..., tuple[Tensor, Tensor, dict]]:
     if backend._C is None:
         raise InputError(f"gsplat compiles its kernels with nvcc, which is missing: install the CUDA toolkit {cpu}")
     return library.rasterization
-
-
-def _chunks(scenes: Sequence[Gaussians], num_views: int) -> Iterator[slice]:
-    """Runs of scenes that fit `MAX_PAIRS_PER_CALL` when each is padded to the largest of all."""
-    largest = max((len(scene.means) for scene in scenes), default=0)
-    per_call = max(1, MAX_PAIRS_PER_CALL // max(1, largest * num_views))
-    for start in range(0, len(scenes), per_call):
-        yield slice(start, start + per_call)
 
 
 def _padded(scenes: Sequence[Gaussians]) -> Iterator[Float[Tensor, "S N *width"]]:
