@@ -31,10 +31,11 @@ from worldr1.evaluate.evaluation import Task, evaluate, film, plan_tasks, save_e
 from worldr1.evaluate.judging import Judge, judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
+from worldr1.evaluate.reward_parts import DOMINANT_SHARE, PARTS, spread_shares
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
+from worldr1.rewards.composite import CompositeReward
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
 from worldr1.train.algorithm import Method
@@ -47,7 +48,6 @@ from worldr1.train.watch import Watch
 from worldr1.types import Prompt, Status
 
 MODEL = "model"
-DOMINANT_SHARE = 0.8
 KEEP_VIDEOS = 12
 """Videos kept of an evaluation, for the report."""
 
@@ -251,13 +251,12 @@ class Session:
 
     def _warn_of_dominance(self, metrics: Mapping[str, float | int | str]) -> None:
         """Say so if one part decides nearly alone which video of a group is best (its weighted standard deviation)."""
-        weights = self.config.reward.weights
-        weight = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
-        spread = {name: w * float(metrics.get(f"{name}_std", 0.0)) for name, w in weight.items()}
-        name, largest = max(spread.items(), key=lambda item: item[1])
-        if largest > DOMINANT_SHARE * sum(spread.values()) > 0:
+        std = {name: float(metrics[f"{name}_std"]) for name in PARTS if f"{name}_std" in metrics}
+        shares = spread_shares(self.config.reward.weights, std)
+        name = max(shares, key=shares.__getitem__, default="")
+        if shares and shares[name] > DOMINANT_SHARE:
             self.console.print(
-                f"warning: {name} makes up {largest / sum(spread.values()):.0%} of the rewards' spread inside groups; "
+                f"warning: {name} makes up {shares[name]:.0%} of the rewards' spread inside groups; "
                 "the other parts hardly count (reward.weights)."
             )
 

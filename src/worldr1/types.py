@@ -85,6 +85,7 @@ class Reconstruction:
     """0..1; low where the geometry is not to be trusted, 0 on sky."""
     status: Status = Status.OK
     reason: str = ""
+    """Of a status that is not OK; else a remark on what was assumed, or nothing."""
     gaussians: "Gaussians | None" = None
     """The reconstructor's own scene, if it makes one: one Gaussian per pixel of every frame, N = T * H * W, ordered
     frame, row, column, so that a selection of frames selects its Gaussians."""

@@ -1,4 +1,4 @@
-"""`worldr1 generate` and `worldr1 score` as a user runs them, with the mini models."""
+"""`worldr1 generate` as a user runs it, with the mini models."""
 
 import json
 import os
@@ -7,41 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
 from worldr1.backends.mini import CLIP_SIZE, mini_base
 from worldr1.backends.wan import WanPolicy
 from worldr1.cli import main
-from worldr1.pretrain.corpus import build_corpus
 from worldr1.seeding import make_generator
 from worldr1.train.lora import LoraConfig, add_lora, lora_state, save_adapter
-from worldr1.video_io import read_mp4, write_mp4
+from worldr1.video_io import read_mp4
 
 Lines = pytest.CaptureFixture[str]
 
 PROMPT = "Camera push in, then pan left. A plain red ball on a blue tiled floor in a green brick room."
 FEW = ["--prompt", PROMPT, "--steps", "2"]
-FIELDS = [
-    "path",
-    "valid",
-    "reason",
-    "psnr_holdout",
-    "ssim_holdout",
-    "perceptual_holdout",
-    "coverage",
-    "mvcs",
-    "mvcs_scale_free",
-    "epipolar_px",
-    "camera_travel",
-    "camera_rotation_deg",
-    "residual_motion",
-    "translation_error",
-    "rotation_error_deg",
-    "world_from_camera",
-    "reconstructor",
-    "notes",
-]
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +29,6 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     command = [sys.executable, "-m", "worldr1", "generate", *FEW, "--num", "2", "--seed", "7"]
     done = subprocess.run([*command, "--out", str(folder / "a.mp4")], capture_output=True, text=True, check=False)
     return folder, done
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with a rendered clip, a still and a blank one; and the rendered one's prompt."""
-    folder = tmp_path_factory.mktemp("clips")
-    corpus = build_corpus(1, seed=9, device="cpu", imperfect=False)
-    video = corpus.video[0].float() / 255
-    write_mp4(folder / "clip.mp4", video, upscale=4)
-    write_mp4(folder / "still.mp4", video[:1].expand_as(video), upscale=4)
-    write_mp4(folder / "blank.mp4", torch.full_like(video, 0.5))
-    return folder, corpus.prompts[0]
 
 
 def adapter(path: Path, *, base: str, guidance: float, shrink: int = 0) -> Path:
@@ -170,63 +136,3 @@ def test_generate_refuses_in_one_sentence(
     assert len(lines) == 1
     assert said in lines[0]
     assert os.listdir(tmp_path) == ["folder.mp4"]
-
-
-# -------------------------------------------------------------------------------------------------------------- score
-
-
-def test_score_prints_one_json_object(clips: tuple[Path, str], tmp_path: Path, capsys: Lines) -> None:
-    folder, prompt = clips
-    files = [str(folder / name) for name in ("clip.mp4", "still.mp4", "blank.mp4")]
-    assert main(["score", *files, "--prompt", prompt, "--out", str(tmp_path / "out"), "--json"]) == 0
-    printed = capsys.readouterr()
-    record = json.loads(printed.out)
-    assert "Apache-2.0" in printed.err
-    assert "mini world only" in printed.err
-    assert list(record) == ["videos"]
-    clip, still, blank = record["videos"]
-    assert all(list(row) == FIELDS for row in record["videos"])
-    assert [row["path"] for row in record["videos"]] == files
-    assert [row["valid"] for row in record["videos"]] == [True, True, False]
-    assert clip["translation_error"] < 0.1
-    assert clip["rotation_error_deg"] < 0.5
-    assert clip["camera_travel"] > 0.1
-    assert still["camera_travel"] < 0.02
-    assert still["translation_error"] > 0.3
-    assert blank["psnr_holdout"] is None
-    assert json.loads((tmp_path / "out" / "scores.json").read_text()) == record
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.mp4")) == ["000-clip-redrawn.mp4", "001-still-redrawn.mp4"]
-
-
-def test_score_prints_a_table(clips: tuple[Path, str], capsys: Lines) -> None:
-    folder, _ = clips
-    assert main(["score", str(folder / "still.mp4"), str(folder / "blank.mp4"), "--prompt", "A red ball."]) == 0
-    printed = capsys.readouterr()
-    assert "no camera words" in printed.err
-    assert "PSNR" in printed.out
-    assert "path\n" not in printed.out
-    assert f"{folder / 'blank.mp4'}; not valid: the video has no texture" in printed.out
-    assert max(map(len, printed.out.splitlines()[:4])) <= 80
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["missing.mp4"], "missing.mp4"),
-        (["text.mp4"], "cannot be read as a video"),
-        (["short.mp4"], "short.mp4: a video of 3 frames"),
-        (["short.mp4", "--reconstructor", "colmap"], "known are: mini"),
-        (["short.mp4", "--prompt", "Camera zoom in."], "zoom in"),
-        (["short.mp4", "--out", "text.mp4"], "cannot be used as a folder"),
-    ],
-)
-def test_score_refuses_in_one_sentence(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("text.mp4").write_text("no video")
-    write_mp4("short.mp4", torch.rand(3, 3, 64, 96))
-    assert main(["score", *arguments]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert said in lines[0]

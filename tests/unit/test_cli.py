@@ -3,12 +3,15 @@
 import errno
 import hashlib
 import importlib
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import pycolmap
 import pytest
 
 from worldr1 import __version__, cli
@@ -182,8 +185,8 @@ def test_doctor_prints_one_json_object_and_its_verdict_is_the_exit_code(capsys: 
     code = cli.main(["doctor", "--json"])
     report = json.loads(capsys.readouterr().out)
     checks = {check["name"]: check for check in report["checks"]}
-    assert {"python", "h264", "mini weights", "disk", "processor"} <= checks.keys()
-    assert checks["h264"]["ok"]
+    assert {"python", "mini weights", "disk", "processor", "depth-anything-3"} <= checks.keys()
+    assert all(checks[name]["ok"] for name in ("h264", "optical flow", "camera solver"))
     assert code == (0 if report["ok"] else 1)
     assert report["ok"] == all(check["ok"] for check in report["checks"] if check["core"])
 
@@ -196,6 +199,54 @@ def test_doctor_says_how_to_mend_each_line(monkeypatch: pytest.MonkeyPatch, caps
     assert "-> pip install 'torch>=99'" in text
     assert "-> pip install 'not-there<2'" in text
     assert "\nMISSING x " not in text
+
+
+def test_doctor_keeps_its_columns_apart(monkeypatch: pytest.MonkeyPatch, capsys: Lines) -> None:
+    checks = (
+        doctor.Check(name="a", ok=True, detail="1"),
+        doctor.Check(name="a-long-name", ok=False, detail="2", fix="3"),
+    )
+    monkeypatch.setattr(doctor, "diagnose", lambda: checks)
+    assert cli.main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [lines[0].index("1"), lines[1].index("2"), lines[2].index("->")] == [8 + len("a-long-name") + 2] * 3
+
+
+@pytest.mark.parametrize(("module", "name"), [("cv2", "optical flow"), ("pycolmap", "camera solver")])
+def test_doctor_says_when_a_library_cannot_be_imported(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # import then raises ImportError
+    check = next(check for check in doctor.diagnose(tmp_path) if check.name == name)
+    assert not check.ok and not check.core
+    assert "--force-reinstall" in check.fix
+
+
+def test_doctor_uses_opencv_and_pycolmap(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._optical_flow().ok and doctor._camera_solver().ok
+    flow = cv2.calcOpticalFlowPyrLK
+    monkeypatch.setattr(cv2, "calcOpticalFlowPyrLK", lambda a, b, xy, out: flow(a, a, xy, out))
+    assert not doctor._optical_flow().ok
+    for found in (None, {"cam_from_world": pycolmap.Rigid3d()}):
+        monkeypatch.setattr(pycolmap, "estimate_and_refine_absolute_pose", lambda *_, found=found: found)
+        assert not doctor._camera_solver().ok
+
+
+def test_doctor_says_what_depth_anything_3_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"depth-anything-3": "0.1.1", "einops": "0.8.2", "omegaconf": "2.4.0"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    check = doctor._depth_anything3()
+    assert (check.ok, check.core, check.detail) == (False, False, "not installed: addict")
+    assert "--no-deps" in check.fix
+    versions["addict"] = "2.4.0"
+    check = doctor._depth_anything3()
+    assert (check.ok, check.detail) == (True, "0.1.1")
 
 
 def weights_check(folder: Path) -> doctor.Check:

@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import PreTrainedTokenizerFast
 
 from worldr1.errors import InputError
 from worldr1.mini.networks.probe import AttributeProbe, Probe, ProbeConfig
@@ -85,12 +84,23 @@ def load_heads(
     device: str | torch.device = "cpu", *, weights: Path | None = None
 ) -> tuple[TrunkCritic, TrunkQuality, TrunkDistance]:
     """Critic, quality model and perceptual distance: three heads of one trunk. Raises InputError as above."""
+    from transformers import PreTrainedTokenizerFast  # takes seconds, and scoring a video needs no text
+
     folder = weights or mini_weights()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(mini_base(folder) / "tokenizer")
     trunk = Trunk(TrunkConfig(vocabulary_size=len(tokenizer)))
     _load(trunk, folder / "trunk.safetensors")
     trunk.to(device)
     return TrunkCritic(trunk, tokenizer), TrunkQuality(trunk, tokenizer), TrunkDistance(trunk)
+
+
+def load_distance(device: str | torch.device = "cpu", *, weights: Path | None = None) -> TrunkDistance:
+    """The perceptual distance alone. Raises InputError as above."""
+    path = (weights or mini_weights()) / "trunk.safetensors"
+    vocabulary_size = len(load_file(path)["words.weight"]) if path.is_file() else TrunkConfig().vocabulary_size
+    trunk = Trunk(TrunkConfig(vocabulary_size=vocabulary_size))
+    _load(trunk, path)
+    return TrunkDistance(trunk.to(device))
 
 
 def mini_index(weights: Path | None = None) -> dict[str, Any]:

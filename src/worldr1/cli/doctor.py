@@ -56,11 +56,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"ok": works, "checks": [asdict(check) for check in checks]}))
         return 0 if works else 1
+    width = max(len(check.name) for check in checks) + 2
     for check in checks:
         mark = "ok" if check.ok else "MISSING" if check.core else "no"
-        print(f"{mark:8}{check.name:15}{check.detail}")
+        print(f"{mark:8}{check.name:{width}}{check.detail}")
         if not check.ok and check.fix:
-            print(f"{'':23}-> {check.fix}")
+            print(f"{'':{8 + width}}-> {check.fix}")
     verdict = "runs here." if works else "does not run here yet: see the lines marked MISSING."
     print(f"The mini world {verdict}")
     return 0 if works else 1
@@ -68,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 def diagnose(weights: Path = WEIGHTS_DIR) -> tuple[Check, ...]:
     """Every check, in the order they are printed. weights: the folder of the mini models."""
-    return (_python(), *_libraries(), _video(), _mini_weights(weights), _disk(), _processor(), *_gpu())
+    works = (_video(), _optical_flow(), _camera_solver(), _mini_weights(weights))
+    return (_python(), *_libraries(), *works, _disk(), _processor(), *_gpu(), _depth_anything3())
 
 
 def _python() -> Check:
@@ -123,6 +125,49 @@ def _video() -> Check:
     except (FFmpegError, ValueError) as error:  # ValueError: an unknown codec, in some versions of PyAV
         return Check(name="h264", ok=False, detail=f"PyAV cannot encode: {error}", fix=fix)
     return Check(name="h264", ok=num_frames == 2, detail=f"{num_frames} of 2 frames encoded and read back", fix=fix)
+
+
+def _optical_flow() -> Check:
+    """Follows the corners of a square that moves by two pixels. `worldr1 score` does this with every video."""
+    name = "optical flow"
+    # OpenCV's four wheels all write the folder cv2: the last one wins, and removing one takes the others' files along
+    fix = "pip uninstall opencv-python opencv-contrib-python, then pip install --force-reinstall opencv-python-headless"
+    try:
+        import cv2
+    except ImportError as error:
+        return Check(name=name, ok=False, detail=f"OpenCV cannot be imported: {error}", fix=fix, core=False)
+    picture = np.zeros((64, 96), np.uint8)
+    picture[20:44, 30:60] = 255
+    corners = np.array([[[x, y]] for x in (29.5, 59.5) for y in (19.5, 43.5)], np.float32)
+    try:
+        found = cv2.calcOpticalFlowPyrLK(picture, np.roll(picture, 2, axis=1), corners, np.zeros_like(corners))[0]
+    except cv2.error as error:
+        return Check(name=name, ok=False, detail=f"OpenCV fails: {error}", fix=fix, core=False)
+    error_px = float(np.abs(found - corners - (2, 0)).max())
+    detail = f"OpenCV follows four corners to within {error_px:.2f} px"
+    return Check(name=name, ok=error_px < 0.1, detail=detail, fix=fix, core=False)
+
+
+def _camera_solver() -> Check:
+    """Finds the camera that sees known points where they are: COLMAP's geometry, and Ceres behind it."""
+    name, fix = "camera solver", "pip install --force-reinstall 'pycolmap>=4.2' (`worldr1 score` needs it)"
+    points = np.array([(x, y, 4.0 + abs(x + 2 * y)) for x in (-1.0, 0.0, 1.0) for y in (-1.0, 0.0, 1.0)])
+    pixels = 100 * (points[:, :2] + (0.5, 0)) / points[:, 2:] + (64, 48)  # by a camera that stands half a unit left
+    try:
+        import pycolmap
+
+        pinhole = pycolmap.CameraModelId.SIMPLE_PINHOLE
+        camera = pycolmap.Camera.create_from_model_id(1, pinhole, 100.0, 128, 96)
+        found = pycolmap.estimate_and_refine_absolute_pose(pixels, points, camera)
+    except (ImportError, AttributeError, RuntimeError, TypeError, ValueError) as error:  # or what other versions lack
+        return Check(name=name, ok=False, detail=f"pycolmap fails: {error}", fix=fix, core=False)
+    if found is None:
+        return Check(name=name, ok=False, detail="pycolmap finds no camera where there is one", fix=fix, core=False)
+    right = np.eye(3, 4)
+    right[0, 3] = 0.5
+    ok = bool(np.abs(found["cam_from_world"].matrix() - right).max() < 1e-6)
+    detail = f"pycolmap finds a known camera{'' if ok else ' in a wrong place'}"
+    return Check(name=name, ok=ok, detail=detail, fix=fix, core=False)
 
 
 def _mini_weights(folder: Path) -> Check:
@@ -181,6 +226,30 @@ def _gpu() -> Iterator[Check]:
     detail = f"{importlib.metadata.version('gsplat')}, builds its kernels on first use" if found else "not installed"
     fix = "pip install 'worldr1[gpu]'; until then Gaussians are rendered on the CPU"
     yield Check(name="gsplat", ok=found, detail=detail, fix=fix, core=False)
+
+
+def _depth_anything3() -> Check:
+    """Optional: a learnt reconstructor for `worldr1 score`."""
+    name = "depth-anything-3"
+    missing = [part for part in (name, "einops", "addict", "omegaconf") if not _is_installed(part)]
+    # its metadata stops at 3.13.0, its code does not; its requirements (numpy<2, xformers, open3d) are not needed
+    unasked = " --ignore-requires-python" if sys.version_info >= (3, 13, 1) else ""
+    return Check(
+        name=name,
+        ok=not missing,
+        detail=f"not installed: {', '.join(missing)}" if missing else importlib.metadata.version(name),
+        fix=f"pip install 'worldr1[da3]' && pip install --no-deps{unasked} depth-anything-3==0.1.1 "
+        "(optional; its two larger weights are not for commercial use)",
+        core=False,
+    )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _gib(num_bytes: int) -> str:

@@ -1,4 +1,4 @@
-"""Plain SVG, drawn here so that the report needs nothing else: lines over updates, and a camera path from above.
+"""Plain SVG, drawn here so that the report needs nothing else: lines over updates, and a camera path from one side.
 
 Colours are CSS classes of page.css: the page decides about light and dark.
 """
@@ -41,6 +41,8 @@ class CameraPath:
     positions: Sequence[Sequence[float]]
     """[x, y, z] per frame, depth units."""
     yaw_deg: Sequence[float]
+    sight: Sequence[float] = ()
+    """Share of the line of sight's length that lies in the drawn plane, per frame; all of it if empty."""
 
 
 def line_chart(title: str, updates: Sequence[int], dynamic: Sequence[bool], series: Sequence[Series]) -> str:
@@ -63,10 +65,11 @@ def line_chart(title: str, updates: Sequence[int], dynamic: Sequence[bool], seri
     )
 
 
-def path_plot(paths: Sequence[CameraPath], extent: tuple[float, float, float]) -> str:
+def path_plot(paths: Sequence[CameraPath], extent: tuple[float, float, float], *, seen_from: str = "above") -> str:
     """Camera paths from above: x to the right, z (forward) upward, a dot at the start, a line of sight at both ends.
 
-    extent: `path_extent` of all plots that shall have one scale.
+    extent: `path_extent` of all plots that shall have one scale. seen_from: for the label; a path that was turned
+    beforehand is seen from another side.
     """
     centre_x, centre_z, size = extent
     scale = (_PATH_SIZE - 2 * _PATH_MARGIN) / size
@@ -80,13 +83,14 @@ def path_plot(paths: Sequence[CameraPath], extent: tuple[float, float, float]) -
         body.append(f'<polyline class="path {path.name}" points="{_points(points)}"/>')
         for end in (0, -1):
             (x, y), yaw = points[end], math.radians(path.yaw_deg[end])
+            length = _SIGHT_LENGTH * (path.sight[end] if path.sight else 1.0)
             body.append(
                 f'<line class="sight {path.name}" x1="{x:.1f}" y1="{y:.1f}" '
-                f'x2="{x + _SIGHT_LENGTH * math.sin(yaw):.1f}" y2="{y - _SIGHT_LENGTH * math.cos(yaw):.1f}"/>'
+                f'x2="{x + length * math.sin(yaw):.1f}" y2="{y - length * math.cos(yaw):.1f}"/>'
             )
         x, y = points[0]
         body.append(f'<circle class="start {path.name}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>')
-    label = f"camera seen from above: {' and '.join(path.name for path in paths)}"
+    label = f"camera seen from {seen_from}: {' and '.join(path.name for path in paths)}"
     box = f"0 0 {_PATH_SIZE} {_PATH_SIZE}"
     return f'<svg class="plan" viewBox="{box}" role="img" aria-label="{label}">{"".join(body)}</svg>'
 

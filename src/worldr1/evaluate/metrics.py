@@ -15,6 +15,7 @@ from worldr1.errors import InputError
 from worldr1.geometry.pinhole import project, unproject
 from worldr1.geometry.se3 import inverse
 from worldr1.scene.gaussians import edge_pixels
+from worldr1.scene.image_metrics import local_range
 from worldr1.types import Reconstruction
 
 MIN_CONFIDENCE = 0.2
@@ -103,8 +104,7 @@ def residual_motion(
     source, target = list(range(gap, len(video))), list(range(len(video) - gap))
     lookup = _look_up(reconstruction, source, target)
     earlier, later = video[target], video[source]
-    padded = F.pad(earlier, (1, 1, 1, 1), mode="replicate")
-    brightest, darkest = F.max_pool2d(padded, 3, 1), -F.max_pool2d(-padded, 3, 1)
+    darkest, brightest = local_range(earlier)
     outside = torch.maximum(later - lookup.sample(brightest), lookup.sample(darkest) - later).clamp(min=0)
     surface = lookup.sample(reconstruction.depth[target][:, None].to(video))[:, 0]
     asked = lookup.seen & (surface > lookup.depth * (1 - HIDDEN_MARGIN))

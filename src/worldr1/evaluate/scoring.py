@@ -1,69 +1,81 @@
 """How 3D-consistent is a video? Any video, whoever made it: lifted to 3D, drawn again, measured.
 
-A still video passes every consistency test, because each frame explains all others. So `camera_travel` stands beside
-the figures, and a camera that does not travel is named in the notes.
+A still video passes every consistency test, because each frame explains all others. So a shot whose camera does not
+travel gets its path and no other figure, and a note that says why.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from worldr1.camera.trajectory import synthesize
-from worldr1.errors import InputError, WorldR1Error
+from worldr1.evaluate.consistency import consistency
+from worldr1.evaluate.epipolar import epipolar_error
+from worldr1.evaluate.fitting import ClipSize, fit, repeat
 from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
+from worldr1.footage import Shot
 from worldr1.protocols import PerceptualDistance, Reconstructor, Renderer
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_redrawn, redraw_jobs
+from worldr1.rewards.reconstruction import (
+    BEHIND_GREY,
+    ReconstructionConfig,
+    Redrawn,
+    at_size,
+    compare_redrawn,
+    redraw_jobs,
+)
 from worldr1.rewards.rendering import render_jobs
-from worldr1.rewards.trajectory import camera_travel, recovered_path, trajectory_errors
-from worldr1.scene.image_metrics import ssim
-from worldr1.types import Reconstruction, Status
+from worldr1.rewards.trajectory import (
+    STILL_TRANSLATION,
+    camera_travels,
+    path_errors,
+    recovered_path,
+    requested_extent,
+)
+from worldr1.scene.image_metrics import mse, psnr_db, ssim
+from worldr1.types import Gaussians, Reconstruction, Status, Trajectory
 
-MIN_FRAMES = 5
-"""Three frames to build the scene from, two to test it with."""
 STILL_TRAVEL = 0.03
 """Depth units under which a camera has not travelled; half of the shortest move goes 0.08."""
-STILL_NOTE = "the camera stays in its place: without parallax the figures say little about 3D"
+STILL_NOTE = "the camera does not travel: without parallax nothing can be said about 3D"
+DISTRUSTED = 0.01
+"""Confidence of pixels outside the mask: low enough to become no Gaussian, and not the sky's 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ScoringConfig:
-    """The clip that the reconstructor wants, and how it is drawn again."""
-
-    num_frames: int
-    """A longer video is thinned to these many frames, evenly; a shorter one is shown to the reconstructor with frames
-    repeated, evenly too: the mini model, trained at one length, finds half the path in a clip of half as many."""
-    height: int
-    width: int
-    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VideoScore:
+class ShotScore:
     """One row of `worldr1 score --json`: names are an interface. Without a value: None, as all figures of an invalid
-    video are."""
+    shot are, and all but the path's of one whose camera does not travel."""
 
     path: str
+    shot: int = 0
+    """From 0, in order."""
+    num_shots: int = 1
+    start_s: float = 0.0
+    end_s: float = 0.0
     valid: bool
+    """Whether the reconstruction is to be believed."""
     reason: str
     """Why it is not valid."""
+    consistency: float | None = None
+    """`consistency.Consistency.share`: the headline."""
+    consistency_interval: tuple[float, float] | None = None
+    """95 %."""
     psnr_holdout: float | None = None
     """dB, of the odd frames drawn from the even ones, over the covered pixels of all of them; at most 60."""
     ssim_holdout: float | None = None
     """Mean over the odd frames; uncovered pixels count as equal."""
     perceptual_holdout: float | None = None
-    """Likewise; 0 is best. Its network is the mini trunk."""
+    """Likewise; 0 is best. Its network is in the metric's id."""
     coverage: float | None = None
     """Share of the odd frames' pixels that the even frames' geometry reaches."""
     mvcs: float | None = None
     """`MultiViewConsistency.score`."""
     mvcs_scale_free: float | None = None
     epipolar_px: float | None = None
-    """Sampson error of matched points. Always None: it needs the `sfm` reconstructor, which does not exist yet."""
+    """`epipolar.EpipolarError.error_px`; None where few points match or a homography explains them."""
     camera_travel: float | None = None
     """Largest distance from the first camera, in median depths of frame 0."""
     camera_rotation_deg: float | None = None
@@ -75,55 +87,30 @@ class VideoScore:
     rotation_error_deg: float | None = None
     world_from_camera: list[list[list[float]]] | None = None
     """[T, 4, 4] recovered poses of the frames that were scored, in depth units."""
+    times_s: tuple[float, ...] = ()
+    """Of those frames."""
     reconstructor: str
     """Name of the 3D model behind the figures."""
     notes: tuple[str, ...] = ()
-    """What was done to the video, and what the figures cannot say about it."""
-
-
-class Prepared(NamedTuple):
-    """A video as the reconstructor wants it."""
-
-    video: Float[Tensor, "T 3 H W"]
-    notes: tuple[str, ...]
+    """What was done to the shot, and what the figures cannot say about it."""
 
 
 class Scored(NamedTuple):
     """A score and the pictures behind it."""
 
-    score: VideoScore
-    redrawn: Redrawn | None
+    score: ShotScore
+    shot: Shot
+    """As the reconstructor saw it."""
+    reconstruction: Reconstruction | None = None
+    redrawn: Redrawn | None = None
     """None if there is nothing to draw from."""
-
-
-def prepare(video: Float[Tensor, "T 3 H W"], config: ScoringConfig) -> Prepared:
-    """Thins a longer video evenly to `num_frames`, crops it about its centre to the aspect ratio and resizes it.
-
-    Raises InputError for fewer than `MIN_FRAMES` frames.
-    """
-    given, _, height, width = video.shape
-    if given < MIN_FRAMES:
-        raise InputError(f"a video of {given} frames is too short to be scored; give at least {MIN_FRAMES}.")
-    notes = []
-    if given > config.num_frames:
-        video = video[_evenly(given, config.num_frames)]
-        notes.append(f"{config.num_frames} of its {given} frames were scored, evenly spaced")
-    elif given < config.num_frames:
-        notes.append(f"its {given} frames were repeated to make the {config.num_frames} that the 3D model knows")
-    aspect = config.width / config.height
-    crop_height, crop_width = min(height, round(width / aspect)), min(width, round(height * aspect))
-    if (crop_height, crop_width) != (height, width):
-        top, left = (height - crop_height) // 2, (width - crop_width) // 2
-        video = video[..., top : top + crop_height, left : left + crop_width]
-        notes.append(f"cropped from {width} x {height} to the central {crop_width} x {crop_height}")
-    if (crop_height, crop_width) != (config.height, config.width):
-        video = _resize(video, config.height, config.width)
-        notes.append(f"resized from {crop_width} x {crop_height} to {config.width} x {config.height}")
-    return Prepared(video, tuple(notes))
+    gaussians: Gaussians | None = None
+    """From the even frames, in the reconstruction's own scale."""
+    requested: Trajectory | None = None
 
 
 class Scorer:
-    """Scores prepared videos one by one with one set of models."""
+    """Scores shots one by one with one set of models."""
 
     def __init__(
         self,
@@ -131,102 +118,147 @@ class Scorer:
         reconstructor: Reconstructor,
         renderer: Renderer,
         perceptual: PerceptualDistance,
-        config: ScoringConfig,
+        *,
+        size: ClipSize | None = None,
+        config: ReconstructionConfig | None = None,
     ) -> None:
+        """name: of the reconstructor. size: the only one that it takes; None: it takes any."""
         self.name = name
         self._reconstructor = reconstructor
         self._renderer = renderer
         self._perceptual = perceptual
-        self.config = config
+        self._size = size
+        self._config = config or ReconstructionConfig()
 
     @torch.no_grad()
-    def __call__(self, prepared: Prepared, *, path: str, tokens: tuple[str, ...] = ()) -> Scored:
-        """path: written into the score. tokens: the camera moves that were asked for, if any.
+    def __call__(
+        self, shot: Shot, *, path: str, requested: Trajectory | None = None, speed_known: bool = True
+    ) -> Scored:
+        """path: of the file, written into the score. requested: the path that was asked for, with as many frames as
+        the shot has here (`framed`). speed_known: whether its translations are in depth units; if not, the path is
+        made as long as the recovered one.
 
-        Raises WorldR1Error if the reconstructor fails (a video that cannot be reconstructed is a score instead).
+        A reconstruction that fails or is refused gives a score that is not valid and says why.
         """
-        found = self._lift(prepared.video)
-        if found.status is Status.REJECTED:
-            return Scored(self._invalid(prepared, path, found.reason), None)
-        _check(found)
-        redrawn = self._redraw(prepared.video, found)
-        least = self.config.reconstruction.min_coverage
+        shot = self.framed(shot)
+        found = self._lift(shot)
+        row = ShotScore(
+            path=path,
+            shot=shot.index,
+            num_shots=shot.num_shots,
+            start_s=shot.start_s,
+            end_s=shot.end_s,
+            valid=False,
+            reason=_failure(found),
+            times_s=shot.times_s,
+            reconstructor=self.name,
+            notes=shot.notes,
+        )
+        if row.reason:
+            return Scored(row, shot)
+        row = replace(row, valid=True, **_path_figures(found, requested, speed_known))
+        if found.reason:
+            row = replace(row, notes=(*row.notes, found.reason))
+        if (row.camera_travel or 0.0) < STILL_TRAVEL:
+            return Scored(replace(row, notes=(*row.notes, STILL_NOTE)), shot, found, requested=requested)
+        redrawn, gaussians = self._redraw(shot, found)
+        least = self._config.min_coverage
         if redrawn.coverage < least:
             reason = f"its geometry explains {redrawn.coverage:.0%} of its pixels, less than {least:.0%}"
-            return Scored(self._invalid(prepared, path, reason), redrawn)
-        return Scored(self._valid(prepared, path, tokens, found, redrawn), redrawn)
+            invalid = ShotScore(**{f: getattr(row, f) for f in _IDENTITY}, valid=False, reason=reason)
+            return Scored(invalid, shot, found, redrawn, gaussians, requested)
+        return Scored(self._figures(row, shot, found, redrawn), shot, found, redrawn, gaussians, requested)
 
-    def _lift(self, video: Float[Tensor, "T 3 H W"]) -> Reconstruction:
-        """The reconstruction of the video's own frames."""
-        shown = _evenly(len(video), max(len(video), self.config.num_frames))
-        found = self._reconstructor(video[shown][None])[0]
-        first = torch.searchsorted(shown, torch.arange(len(video)))
-        return replace(
-            found,
-            world_from_camera=found.world_from_camera[first],
-            depth=found.depth[first],
-            intrinsics_px=found.intrinsics_px[first],
-            confidence=found.confidence[first],
-        )
+    def framed(self, shot: Shot) -> Shot:
+        """The shot as the reconstructor takes it."""
+        return shot if self._size is None else fit(shot, self._size)
 
-    def _redraw(self, video: Float[Tensor, "T 3 H W"], reconstruction: Reconstruction) -> Redrawn:
-        config = self.config.reconstruction
-        jobs = redraw_jobs([video], [reconstruction], config=config)
+    def _lift(self, shot: Shot) -> Reconstruction:
+        """With the overlay's pixels distrusted."""
+        if self._size is None:
+            found = self._reconstructor(shot.video[None])[0]
+        else:
+            repeated = repeat(shot.video, self._size.num_frames)
+            found = repeated.own(self._reconstructor(repeated.video[None])[0])
+        if found.confidence.shape[-2:] != shot.mask.shape or bool(shot.mask.all()):
+            return found
+        return replace(found, confidence=torch.where(shot.mask, found.confidence, DISTRUSTED))
+
+    def _redraw(self, shot: Shot, found: Reconstruction) -> tuple[Redrawn, Gaussians]:
+        video = at_size(shot.video, found)
+        jobs = redraw_jobs([video], [found], config=self._config)
         height, width = video.shape[-2:]
         background = video.new_full((3,), BEHIND_GREY)
         views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
-        return compare_redrawn(video, views[0], config=config)
+        redrawn = compare_redrawn(video, views[0], config=self._config)
+        return _on_the_scene(redrawn, shot.mask), jobs[0].gaussians
 
-    def _invalid(self, prepared: Prepared, path: str, reason: str) -> VideoScore:
-        return VideoScore(path=path, valid=False, reason=reason, reconstructor=self.name, notes=prepared.notes)
-
-    def _valid(
-        self, prepared: Prepared, path: str, tokens: tuple[str, ...], found: Reconstruction, redrawn: Redrawn
-    ) -> VideoScore:
-        travel, agreement = camera_travel(found), multi_view_consistency(found)
-        translation_error = rotation_error_deg = None
-        if tokens:
-            errors = trajectory_errors(found, synthesize(tokens, len(prepared.video)))
-            translation_error, rotation_error_deg = errors.translation_error, math.degrees(errors.rotation_error_rad)
-        still = (STILL_NOTE,) if travel.depth_units < STILL_TRAVEL else ()
-        return VideoScore(
-            path=path,
-            valid=True,
-            reason="",
+    def _figures(self, row: ShotScore, shot: Shot, found: Reconstruction, redrawn: Redrawn) -> ShotScore:
+        video = at_size(shot.video, found)
+        agreement, explained = multi_view_consistency(found), consistency(video, redrawn)
+        epipolar = epipolar_error(shot.video, mask=shot.mask)
+        return replace(
+            row,
+            consistency=None if explained is None else explained.share,
+            consistency_interval=None if explained is None else (explained.low, explained.high),
             psnr_holdout=redrawn.psnr_db,
             ssim_holdout=float(ssim(redrawn.drawn, redrawn.target).mean()),
             perceptual_holdout=float(self._perceptual(redrawn.drawn, redrawn.target).mean()),
             coverage=redrawn.coverage,
             mvcs=agreement.score,
             mvcs_scale_free=agreement.scale_free,
-            camera_travel=travel.depth_units,
-            camera_rotation_deg=travel.deg,
-            residual_motion=residual_motion(prepared.video, found),
-            translation_error=translation_error,
-            rotation_error_deg=rotation_error_deg,
-            world_from_camera=recovered_path(found).tolist(),
-            reconstructor=self.name,
-            notes=prepared.notes + still,
+            epipolar_px=None if epipolar is None or epipolar.degenerate else epipolar.error_px,
+            residual_motion=residual_motion(video, found),
         )
 
 
-def _evenly(available: int, wanted: int) -> Int[Tensor, " wanted"]:
-    """Indices of frames, first to last; some left out or repeated."""
-    return torch.linspace(0, available - 1, wanted).round().long()
+_IDENTITY = ("path", "shot", "num_shots", "start_s", "end_s", "times_s", "reconstructor", "notes")
 
 
-def _check(reconstruction: Reconstruction) -> None:
-    """Raises WorldR1Error for a reconstruction that failed."""
-    if reconstruction.status is Status.FAULT:
-        raise WorldR1Error(f"The 3D model failed: {reconstruction.reason}")
-    parts = (reconstruction.world_from_camera, reconstruction.depth, reconstruction.confidence)
+def _failure(found: Reconstruction) -> str:
+    """Why a reconstruction cannot be used; empty if it can."""
+    if found.status is Status.REJECTED:
+        return found.reason
+    if found.status is Status.FAULT:
+        return f"our fault, not the video's: {found.reason}"
+    parts = (found.world_from_camera, found.depth, found.confidence)
     if not all(bool(part.isfinite().all()) for part in parts):
-        raise WorldR1Error("The 3D model failed: it returned values that are not finite.")
+        return "our fault, not the video's: the 3D model returned values that are not finite"
+    return ""
 
 
-def _resize(video: Float[Tensor, "T 3 H W"], height: int, width: int) -> Float[Tensor, "T 3 h w"]:
-    """Antialiased. A whole factor is averaged in squares, which undoes `write_mp4(upscale=...)` without any blur."""
-    factor = video.shape[-1] // width
-    if tuple(video.shape[-2:]) == (height * factor, width * factor):
-        return F.avg_pool2d(video, factor)
-    return F.interpolate(video, size=(height, width), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+def _path_figures(found: Reconstruction, requested: Trajectory | None, speed_known: bool) -> dict:
+    """The fields of `ShotScore` that are about the camera alone."""
+    recovered = recovered_path(found)
+    travel = camera_travels(recovered[None])[0]
+    figures = {
+        "camera_travel": travel.depth_units,
+        "camera_rotation_deg": travel.deg,
+        "world_from_camera": recovered.tolist(),
+    }
+    if requested is None:
+        return figures
+    extent = requested_extent(requested)
+    if not speed_known and extent > STILL_TRANSLATION:
+        poses = requested.world_from_camera.clone()
+        poses[:, :3, 3] *= travel.depth_units / extent
+        requested = replace(requested, world_from_camera=poses)
+    errors = path_errors(recovered[None], [requested])[0]
+    return figures | {
+        "translation_error": errors.translation_error,
+        "rotation_error_deg": math.degrees(errors.rotation_error_rad),
+    }
+
+
+def _on_the_scene(redrawn: Redrawn, mask: Bool[Tensor, "H W"]) -> Redrawn:
+    """Without the pixels of an overlay, which no scene explains: they count as not covered."""
+    if bool(mask.all()):
+        return redrawn
+    scene = torch.nn.functional.interpolate(mask[None, None].float(), size=redrawn.covered.shape[-2:])[0, 0] > 0.5
+    covered = redrawn.covered & scene
+    drawn = torch.where(covered[:, None], redrawn.drawn, redrawn.target)
+    # all frames as one tall image, so that every covered pixel weighs the same
+    tall_drawn, tall_target = (x.movedim(0, 1).flatten(1, 2) for x in (drawn, redrawn.target))
+    error = mse(tall_drawn, tall_target, covered.flatten(0, 1))
+    share = float(covered[:, scene].float().mean()) if bool(scene.any()) else 0.0
+    return replace(redrawn, drawn=drawn, covered=covered, coverage=share, psnr_db=float(psnr_db(error)))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldr1.errors import ConfigError, InputError
@@ -55,6 +55,7 @@ class Redrawn:
     drawn: Float[Tensor, "V 3 H W"]
     """Rendered; the target's own pixels where nothing covers."""
     target: Float[Tensor, "V 3 H W"]
+    covered: Bool[Tensor, "V H W"]
     coverage: float
     """Covered share of all target pixels."""
     psnr_db: float
@@ -118,8 +119,8 @@ def compare_all_redrawn(
     coverage = covered.double().mean((1, 2, 3))
     numbers = torch.stack((coverage, psnr.double()), -1).tolist()
     return [
-        Redrawn(drawn=d, target=t, coverage=share, psnr_db=db)
-        for d, t, (share, db) in zip(drawn, target, numbers, strict=True)
+        Redrawn(drawn=d, target=t, covered=c, coverage=share, psnr_db=db)
+        for d, t, c, (share, db) in zip(drawn, target, covered, numbers, strict=True)
     ]
 
 

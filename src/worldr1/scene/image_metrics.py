@@ -61,6 +61,15 @@ def image_gradient(video: Float[Tensor, "*batch T C H W"]) -> Float[Tensor, "*ba
     return across + down
 
 
+def local_range(
+    images: Float[Tensor, "*batch C H W"],
+) -> tuple[Float[Tensor, "*batch C H W"], Float[Tensor, "*batch C H W"]]:
+    """Darkest and brightest value of the 3 x 3 pixels around each pixel, channel by channel."""
+    flat = functional.pad(images.flatten(0, -4), (1, 1, 1, 1), mode="replicate")
+    brightest, darkest = functional.max_pool2d(flat, 3, 1), -functional.max_pool2d(-flat, 3, 1)
+    return darkest.reshape(images.shape), brightest.reshape(images.shape)
+
+
 def _check_pair(a: Tensor, b: Tensor) -> None:
     """Raises InputError unless both are images of one shape: broadcasting would compare the wrong ones in silence."""
     if a.shape != b.shape or a.ndim < 3:

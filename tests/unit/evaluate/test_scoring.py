@@ -7,18 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from worldr1.backends.mini import CLIP_SIZE, load_heads, load_reconstructor
+from worldr1.backends.mini import CLIP_SIZE, load_distance, load_reconstructor
 from worldr1.camera.trajectory import synthesize
-from worldr1.errors import InputError, WorldR1Error
+from worldr1.errors import InputError
+from worldr1.evaluate.fitting import ClipSize
 from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
-from worldr1.evaluate.scoring import STILL_NOTE, Prepared, Scorer, ScoringConfig, prepare
+from worldr1.evaluate.scoring import STILL_NOTE, Scorer
+from worldr1.footage import FootageConfig, Shot, shot_of
 from worldr1.mini.promptset import random_scenes
 from worldr1.mini.render import Clips, render
 from worldr1.scene.splat import SplatRenderer
 from worldr1.types import Reconstruction, Status, intrinsics_px
 
 FRAMES, HEIGHT, WIDTH = CLIP_SIZE
-CONFIG = ScoringConfig(num_frames=FRAMES, height=HEIGHT, width=WIDTH)
+SIZE = ClipSize(num_frames=FRAMES, height=HEIGHT, width=WIDTH)
 MOVES = ("push_in", "orbit_left", "move_right", "pan_left")
 
 
@@ -57,7 +59,7 @@ def clips() -> Clips:
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
-    return Scorer("mini", load_reconstructor(), SplatRenderer(), load_heads()[2], CONFIG)
+    return Scorer("mini", load_reconstructor(), SplatRenderer(), load_distance(), size=SIZE)
 
 
 # ------------------------------------------------------------------------------------------------------------ metrics
@@ -138,47 +140,12 @@ def test_residual_motion_needs_the_depths_size() -> None:
         residual_motion(torch.zeros(3, 3, 8, 8), still(torch.ones(3, 24, 24)))
 
 
-# -------------------------------------------------------------------------------------------------------- preparation
-
-
-def test_a_clip_of_the_right_size_is_left_alone(clips: Clips) -> None:
-    prepared = prepare(clips.video[0], CONFIG)
-    assert prepared.notes == ()
-    assert torch.equal(prepared.video, clips.video[0])
-
-
-def test_enlarged_pixels_come_back_exactly(clips: Clips) -> None:
-    large = clips.video[0].repeat_interleave(4, dim=-1).repeat_interleave(4, dim=-2)
-    prepared = prepare(large, CONFIG)
-    assert torch.allclose(prepared.video, clips.video[0], atol=1e-6)
-    assert prepared.notes == ("resized from 384 x 256 to 96 x 64",)
-
-
-def test_a_long_wide_video_is_thinned_and_cropped_about_its_centre() -> None:
-    time = torch.arange(33.0)[:, None, None, None] / 100
-    across = torch.arange(200.0)[None, None, None, :] / 1000
-    prepared = prepare((time + across).expand(33, 3, 64, 200), CONFIG)
-    assert torch.allclose(prepared.video[:, 0, 0, 0], torch.arange(0, 33, 2) / 100 + 0.052, atol=1e-6)
-    assert prepared.video.shape == (17, 3, 64, 96)
-    assert [note.split()[0] for note in prepared.notes] == ["17", "cropped"]
-
-
-def test_resizing_does_not_alias() -> None:
-    stripes = (torch.arange(150) % 2).float().expand(FRAMES, 3, 100, 150)
-    assert float(prepare(stripes, CONFIG).video.std()) < 0.15  # 0.5 before; point sampling would leave beats of 0.5
-
-
-def test_four_frames_are_too_few() -> None:
-    with pytest.raises(InputError, match="4 frames"):
-        prepare(torch.zeros(4, 3, 64, 96), CONFIG)
-
-
 # -------------------------------------------------------------------------------------------------------------- score
 
 
 def test_the_paths_of_rendered_clips_are_found(clips: Clips, scorer: Scorer) -> None:
     scores = [
-        scorer(prepare(video, CONFIG), path="clip", tokens=(token,)).score
+        scorer(as_shot(video), path="clip", requested=synthesize((token,), FRAMES)).score
         for video, token in zip(clips.video, MOVES, strict=True)
     ]
     assert all(score.valid for score in scores)
@@ -188,40 +155,55 @@ def test_the_paths_of_rendered_clips_are_found(clips: Clips, scorer: Scorer) -> 
     assert sum(turn_errors) / 4 < 0.5, turn_errors
     assert [round(score.camera_travel or 0.0, 1) for score in scores] == [0.6, 0.4, 0.2, 0.0]
     assert [STILL_NOTE in score.notes for score in scores] == [False, False, False, True]
-    assert min(score.psnr_holdout or 0.0 for score in scores) > 18
+    assert min(score.psnr_holdout or 0.0 for score in scores[:3]) > 18
+    assert scores[3].psnr_holdout is scores[3].consistency is None
 
 
-def test_a_still_video_is_seen_as_still(clips: Clips, scorer: Scorer) -> None:
-    score = scorer(Prepared(clips.video[0, :1].expand(FRAMES, -1, -1, -1), ()), path="still").score
+def test_a_path_in_an_unknown_unit_is_compared_by_its_shape(clips: Clips, scorer: Scorer) -> None:
+    requested = synthesize(("push_in",), FRAMES)
+    larger = requested.world_from_camera.clone()
+    larger[:, :3, 3] *= 100
+    other = replace(requested, world_from_camera=larger)
+    known, unknown = (
+        scorer(as_shot(clips.video[0]), path="clip", requested=other, speed_known=told).score for told in (True, False)
+    )
+    assert (known.translation_error or 0) > 0.5
+    assert (unknown.translation_error or 1) < 0.05
+
+
+def test_a_still_video_is_seen_as_still_and_has_no_figures(clips: Clips, scorer: Scorer) -> None:
+    score = scorer(as_shot(clips.video[0, :1].expand(FRAMES, -1, -1, -1)), path="still").score
     assert score.valid
     assert score.camera_travel is not None
     assert score.camera_travel < 0.02
     assert score.camera_rotation_deg is not None
     assert score.camera_rotation_deg < 0.5
-    assert score.residual_motion == pytest.approx(0, abs=1e-4)
     assert score.notes == (STILL_NOTE,)
+    assert score.consistency is score.psnr_holdout is score.mvcs is score.residual_motion is None
     assert score.translation_error is None
 
 
 def test_the_path_of_a_short_clip_keeps_its_length(clips: Clips, scorer: Scorer) -> None:
-    prepared = prepare(clips.video[0, ::2], CONFIG)
-    assert prepared.notes[0].startswith("its 9 frames were repeated")
-    score = scorer(prepared, path="clip", tokens=MOVES[:1]).score
+    shot = as_shot(clips.video[0, ::2])
+    score = scorer(shot, path="clip", requested=synthesize(MOVES[:1], 9)).score
+    assert score.notes[0].startswith("its 9 frames were repeated")
     assert score.world_from_camera is not None
-    assert len(score.world_from_camera) == 9
+    assert len(score.world_from_camera) == len(score.times_s) == 9
     assert score.translation_error is not None
     assert score.translation_error < 0.05
 
 
 def test_frames_in_the_wrong_order_score_worse(clips: Clips, scorer: Scorer) -> None:
     order = torch.randperm(FRAMES, generator=torch.Generator().manual_seed(0))
-    good, bad = (scorer(Prepared(v, ()), path="clip").score for v in (clips.video[0], clips.video[0][order]))
+    good, bad = (scorer(as_shot(v), path="clip").score for v in (clips.video[0], clips.video[0][order]))
     assert (good.psnr_holdout or 0) > (bad.psnr_holdout or 0) + 2
     assert (good.residual_motion or 0) < (bad.residual_motion or 0)
+    assert (good.consistency or 0) > (bad.consistency or 0)
 
 
 def test_a_blank_video_is_not_valid_and_has_no_figures(scorer: Scorer) -> None:
-    scored = scorer(Prepared(torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.5), ("a note",)), path="blank.mp4")
+    blank = replace(as_shot(torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.5)), notes=("a note",))
+    scored = scorer(blank, path="blank.mp4")
     score = scored.score
     assert scored.redrawn is None
     assert (score.valid, score.path, score.notes) == (False, "blank.mp4", ("a note",))
@@ -231,18 +213,37 @@ def test_a_blank_video_is_not_valid_and_has_no_figures(scorer: Scorer) -> None:
 
 def test_geometry_that_explains_too_little_is_not_valid(clips: Clips, scorer: Scorer) -> None:
     apart = truth(clips, 0)
-    apart.world_from_camera[1::2, 0, 3] += 50.0  # no odd frame sees what the even ones saw
-    score = _with(scorer, apart)(Prepared(clips.video[0], ()), path="clip").score
+    poses = apart.world_from_camera.clone()
+    poses[1::2, 0, 3] += 50.0  # no odd frame sees what the even ones saw
+    score = _with(replace(apart, world_from_camera=poses))(as_shot(clips.video[0]), path="clip").score
     assert not score.valid
     assert "explains" in score.reason
-    assert score.psnr_holdout is None
+    assert score.psnr_holdout is score.camera_travel is None
 
 
-def test_a_failed_reconstruction_is_our_error(clips: Clips, scorer: Scorer) -> None:
+def test_a_failed_reconstruction_is_said_to_be_our_fault(clips: Clips) -> None:
     found = truth(clips, 0)
     for broken in (replace(found, status=Status.FAULT, reason="boom"), replace(found, depth=found.depth * math.nan)):
-        with pytest.raises(WorldR1Error, match=r"boom|finite"):
-            _with(scorer, broken)(Prepared(clips.video[0], ()), path="clip")
+        score = _with(broken)(as_shot(clips.video[0]), path="clip").score
+        assert not score.valid
+        assert score.reason.startswith("our fault")
+
+
+def test_an_overlay_is_neither_drawn_nor_counted(clips: Clips) -> None:
+    video = clips.video[0].clone()
+    video[:, :, 8:24, 30:60] = torch.tensor((1.0, 0.0, 1.0))[:, None, None]
+    mask = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[8:24, 30:60] = False
+    shot = as_shot(video)
+    blind, told = (_with(truth(clips, 0))(s, path="clip") for s in (shot, replace(shot, mask=mask)))
+    clean = _with(truth(clips, 0))(as_shot(clips.video[0]), path="clip")
+    assert (blind.score.psnr_holdout or 0) < (clean.score.psnr_holdout or 0) - 2
+    assert (told.score.psnr_holdout or 0) > (clean.score.psnr_holdout or 0) - 1
+    assert told.redrawn is not None
+    assert not bool(told.redrawn.covered[:, ~mask].any())
+    assert told.gaussians is not None
+    magenta = (told.gaussians.colors - torch.tensor((1.0, 0.0, 1.0))).abs().amax(-1) < 0.01
+    assert not bool(magenta.any())
 
 
 class _Answers:
@@ -257,5 +258,11 @@ class _Answers:
         return [self.answer] * len(videos)
 
 
-def _with(scorer: Scorer, answer: Reconstruction) -> Scorer:
-    return Scorer("fake", _Answers(answer), SplatRenderer(), load_heads()[2], scorer.config)
+def as_shot(video: Tensor) -> Shot:
+    """The clip as it is: no bars, no overlay, nothing noted."""
+    shot = shot_of(video, FootageConfig())
+    return replace(shot, video=video, mask=torch.ones(video.shape[-2:], dtype=torch.bool), notes=())
+
+
+def _with(answer: Reconstruction) -> Scorer:
+    return Scorer("fake", _Answers(answer), SplatRenderer(), load_distance())

@@ -8,19 +8,20 @@ texture, colour and kind must agree with the picture in one place.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
 
 from worldr1.mini.networks.reconstructor import Block
 from worldr1.mini.prompts import COLOUR_NAMES, named_solids
 from worldr1.mini.scenes import SOLID_TEXTURES, SOLIDS
 
+Tokenizer = Callable[..., Mapping[str, Tensor]]
+"""A tokenizer of `transformers`, which takes seconds to import and is not needed here."""
 MAX_DIGIT = 9
 ATTRIBUTES = (*SOLID_TEXTURES, *COLOUR_NAMES, *SOLIDS)
 """What a named solid is described by."""
@@ -147,7 +148,7 @@ def named_ids(prompts: Sequence[str]) -> Int[Tensor, "B K 3"]:
 class _Head:
     licence = "Apache-2.0 (worldr1 mini weights)"
 
-    def __init__(self, trunk: Trunk, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, trunk: Trunk, tokenizer: Tokenizer) -> None:
         self.trunk = trunk.eval().requires_grad_(False)
         self.tokenizer = tokenizer
 
@@ -203,7 +204,7 @@ class TrunkDistance:
             return self.trunk.distance(a, b)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], length: int) -> Int[Tensor, "B S"]:
+def prompt_ids(tokenizer: Tokenizer, prompts: Sequence[str], length: int) -> Int[Tensor, "B S"]:
     """Token ids, cut at `length` and padded with 0 to it."""
     batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return batch["input_ids"]
