@@ -127,6 +127,15 @@ def test_score_prints_a_table(videos: Path, capsys: Lines) -> None:
     assert "path\n" not in printed.out
     assert f"{videos / 'blank.mp4'}; not valid: only 0 points can be followed" in printed.out
     assert max(map(len, printed.out.splitlines()[:4])) <= 80
+    assert "…" not in printed.out
+
+
+def test_the_table_with_a_request_fits_too(videos: Path, capsys: Lines) -> None:
+    assert main(["score", str(videos / "orbit.mp4"), "--prompt", "Camera orbit left."]) == 0
+    table = capsys.readouterr().out
+    assert "path" in table
+    assert "…" not in table
+    assert max(map(len, table.splitlines()[:3])) <= 80
 
 
 def test_scoring_imports_no_diffusers_and_no_transformers(videos: Path) -> None:

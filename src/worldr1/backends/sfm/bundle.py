@@ -2,7 +2,7 @@
 
 It starts from several guesses of the camera's first way (egomotion.py); a wrong one that explains the first frames as
 well as the right one is found out later. On the mini world this is right in clips where COLMAP's global mapper is wrong
-with confidence, and faster (docs/scoring.md). The solver is COLMAP's bundle adjuster, which is Ceres.
+with confidence (docs/scoring.md). The solver is COLMAP's bundle adjuster, which is Ceres.
 """
 
 from dataclasses import dataclass

@@ -31,8 +31,8 @@ FOCAL_COST_RATIO = 0.95
 class EstimateConfig:
     """When an estimate is believed; measured on 216 clips (docs/scoring.md)."""
 
-    focal_per_width: float | None = 1.2
-    """None: the best of FOCALS, where the video tells it."""
+    focal_per_width: float | None = None
+    """None: the best of FOCALS where the video tells it, else ASSUMED_FOCAL."""
     min_tracks: int = 80
     """Fewer points do not give two estimates."""
     min_shared: int = 12
