@@ -158,6 +158,8 @@ def test_scoring_imports_no_diffusers_and_no_transformers(videos: Path) -> None:
         (["short.mp4", "--out", "text.mp4"], "cannot be used as a folder"),
         (["short.mp4", "--focal", "wide"], "--focal is a number"),
         (["short.mp4", "--focal", "1.0", "--reconstructor", "mini"], "belongs to sfm"),
+        (["short.mp4", "--weights", "folder"], "--weights belongs to Depth Anything 3"),
+        (["short.mp4", "--rewards", "mini", "--focal", "1.0"], "--focal does not go with --rewards"),
         (["short.mp4", "--frames", "3"], "--frames must be at least 5"),
         (["short.mp4", "--prompt", "Camera pan left.", "--poses", "path.txt"], "one of the two"),
         (["short.mp4", "--rewards", "mimi"], "mini"),

@@ -96,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score every shot of every video; 0, also if some are invalid. Raises InputError for bad words, names or files."""
     if args.rewards:
+        _refuse_with_rewards(args)
         return run_rewards(args)
     if args.prompt and args.poses:
         raise InputError("give either --prompt TEXT or --poses FILE (one of the two)")
@@ -103,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     if args.reconstructor not in RECONSTRUCTORS:
         known = ", ".join(RECONSTRUCTORS)
         raise InputError(f"there is no reconstructor {args.reconstructor!r}; known are: {known}")
+    if args.weights and not args.reconstructor.startswith("da3"):
+        raise InputError(f"--weights belongs to Depth Anything 3: {args.reconstructor} has none of its own to choose")
     if args.focal is not None:
         _sfm_config(args.focal)
     if args.focal is not None and args.reconstructor != "sfm":
@@ -128,6 +131,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table([s.score for s in scored], with_request=bool(tokens or args.poses))
     return 0
+
+
+def _refuse_with_rewards(args: argparse.Namespace) -> None:
+    for name in ("poses", "focal", "weights"):
+        if getattr(args, name):
+            raise InputError(f"--{name} does not go with --rewards: the recipe says what its reward is made of")
 
 
 class Model(NamedTuple):
