@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
-from worldr1.cli.score_rewards import add_reward_arguments, run_rewards
+from worldr1.cli.score_rewards import add_reward_arguments, make_folder, run_rewards
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.focal is not None and args.reconstructor != "sfm":
         raise InputError(f"--focal belongs to sfm: {args.reconstructor} knows its focal length or finds it")
     if args.out is not None:
-        _make_folder(args.out)
+        make_folder(args.out)
     # All files are read before the first is scored: a wrong name should not cost minutes.
     clips = [clip for path in args.videos for clip in _read(path, args)]
     if args.poses is not None:
@@ -200,11 +201,14 @@ def _load_depth_anything_3(name: str, args: argparse.Namespace) -> Model:
     import torch
 
     from worldr1.backends.depth_anything3 import DepthAnything3Config, load_depth_anything3
+    from worldr1.backends.depth_anything3_network import INSTALL
     from worldr1.backends.gsplat import GsplatRenderer
     from worldr1.backends.mini import load_distance
     from worldr1.evaluate.scoring import Scorer
     from worldr1.scene.splat import SplatRenderer
 
+    if find_spec("depth_anything_3") is None:  # said before gigabytes are downloaded
+        raise InputError(f"the package depth-anything-3 is missing: {INSTALL}")
     on_gpu = torch.cuda.is_available()
     device = "cuda" if on_gpu else "cpu"
     reconstructor = load_depth_anything3(DepthAnything3Config(model=name, weights=args.weights), device)
@@ -226,13 +230,6 @@ RECONSTRUCTORS: dict[str, Callable[[argparse.Namespace], Model]] = {
     "da3-small": _da3("da3-small"),
 }
 """Name -> what loads it."""
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"--out {path} cannot be used as a folder ({error.strerror}): choose another") from error
 
 
 def _read(path: str, args: argparse.Namespace) -> list[Clip]:

@@ -52,7 +52,7 @@ def run_rewards(args: argparse.Namespace) -> int:
     # all files are read before the first is scored: a wrong name should not cost minutes
     videos = _read_all(args.videos, args.prompt, args.rewards, config.clip)
     if args.out is not None:
-        _make_folder(args.out)
+        make_folder(args.out)
     device = choose_device(config.device)
     reward = build_reward(config.reward, device, config.clip)
     console = Console(stderr=True)
@@ -131,10 +131,11 @@ def _at_clip_size(
     return F.avg_pool2d(video, factor)
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """The folder of --out; raises InputError if it cannot be one."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise InputError(f"--out {path} cannot be used as a folder ({error.strerror}): choose another") from error
 
 
