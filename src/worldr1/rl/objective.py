@@ -8,7 +8,7 @@ the gradient of the whole sampler, whose prefix and suffix also move with the we
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,6 +28,9 @@ class ObjectiveConfig:
     kl_beta: float = 0.004
     """Coefficient of the KL; 0 turns it off. Equal drift per dimension needs it to scale as sqrt(dimensions): 0.004 at
     480p, about 0.06 in mini."""
+    dynamic_kl_beta: float | None = None
+    """The coefficient for dynamic prompts; None: `kl_beta`. A larger one holds them near the base model, which is all
+    that keeps motion alive there: R_gen looks at still frames (docs/log.md)."""
     rectify: bool = True
     """Multiply the surrogate by lambda_k / lambda_bar, and the KL to match."""
     updates_per_rollout: int = 1
@@ -38,16 +41,26 @@ class ObjectiveConfig:
     """Of `best-of-n` alone: pairs of noise and noise level per best video and optimizer step."""
 
     def __post_init__(self) -> None:
-        if self.kl_beta < 0:
-            raise ConfigError(f"kl_beta is {self.kl_beta}: give 0 (off) or a positive number.")
+        for name in ("kl_beta", "dynamic_kl_beta"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} is {value}: give 0 (off) or a positive number.")
         if self.updates_per_rollout < 1:
             raise ConfigError(f"updates_per_rollout is {self.updates_per_rollout}: give at least 1.")
         if self.clip is not None and not self.clip > 0:
             raise ConfigError(f"clip is {self.clip}: give a positive number, or leave it out.")
         if self.clip is not None and self.kind == "best-of-n":
             raise ConfigError('kind "best-of-n" has no ratio to clip: leave clip out.')
+        if self.dynamic_kl_beta is not None and self.kind == "best-of-n":
+            raise ConfigError('kind "best-of-n" knows one kl_beta: leave dynamic_kl_beta out.')
         if self.draws < 1:
             raise ConfigError(f"draws is {self.draws}: give at least 1.")
+
+    def for_prompt(self, *, dynamic: bool) -> "ObjectiveConfig":
+        """The weights that a group of such a prompt is trained with: `kl_beta` is the one that holds for it."""
+        if not dynamic or self.dynamic_kl_beta is None:
+            return self
+        return replace(self, kl_beta=self.dynamic_kl_beta)
 
     def clip_range(self, num_dims: int) -> float:
         """The clip for latents of `num_dims` numbers; infinite when it is off."""

@@ -67,10 +67,10 @@ class FlowGrpo:
 
     def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
         """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
-        sampler, objective = self._sampler, self._objective
-        steps = [step for step, _ in recorded]
+        sampler, steps = self._sampler, [step for step, _ in recorded]
+        objectives = [self._objective.for_prompt(dynamic=step.rollout.prompt.dynamic) for step in steps]
         references: Sequence[Tensor | None] = [None] * len(steps)
-        if objective.kl_beta > 0:
+        if any(objective.kl_beta > 0 for objective in objectives):
             with torch.no_grad(), base_model(self._policy.transformer, self._base_state):
                 references = recorded_velocities(self._policy, steps, sampler)
         rectifications = sampler.rectifications
@@ -84,8 +84,8 @@ class FlowGrpo:
                 valid=group.valid,
                 scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
             )
-            for replayed, reference, (step, group) in zip(
-                replay(self._policy, steps, config=sampler), references, recorded, strict=True
+            for objective, replayed, reference, (step, group) in zip(
+                objectives, replay(self._policy, steps, config=sampler), references, recorded, strict=True
             )
         ]
         (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()

@@ -67,5 +67,7 @@ def test_a_missing_reference_and_impossible_objectives_are_refused() -> None:
         fit_loss(noise, None, clean=clean, noise=noise, kl_beta=0.1)
     with pytest.raises(ConfigError, match="no ratio to clip"):
         ObjectiveConfig(kind="best-of-n", clip=0.1)
+    with pytest.raises(ConfigError, match="dynamic_kl_beta"):
+        ObjectiveConfig(kind="best-of-n", dynamic_kl_beta=0.1)
     with pytest.raises(ConfigError, match="draws is 0"):
         ObjectiveConfig(draws=0)

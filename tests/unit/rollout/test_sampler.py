@@ -125,6 +125,20 @@ def test_without_exact_replay_the_ratio_is_one_within_rounding(policy):
         assert float((replayed.log_ratio.detach().exp() - 1).abs().max()) < 1e-5
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_ode_steps_in_bfloat16_leave_the_replay_as_it_was(policy, exact):
+    config = dataclasses.replace(CONFIG, exact_replay=exact, ode_dtype="bfloat16")
+    asked = [request((index,), text=index) for index in (1, 3)]
+    rollouts = sample_groups(policy, asked, config=config, policy_version=0)
+    precise = sample_groups(policy, asked, config=dataclasses.replace(config, ode_dtype="float32"), policy_version=0)
+    for rollout, other, wanted in zip(rollouts, precise, asked, strict=True):
+        replayed = replay_step(policy, rollout, 0, wanted.embeddings, config=config)
+        assert float((replayed.log_ratio.detach().exp() - 1).abs().max()) <= (0 if exact else 1e-5)
+        size = other.latents.square().mean().sqrt()
+        error = (rollout.latents - other.latents).square().mean().sqrt() / size
+        assert 1e-4 < error < 0.02  # bfloat16 rounds by 0.4 % at most
+
+
 def test_shared_prefix_is_the_full_rollout_with_the_same_noise(policy):
     for indices in ((3,), (2, 5)):
         shared = roll(policy, request(indices))

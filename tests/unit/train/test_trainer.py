@@ -239,6 +239,19 @@ def test_the_kl_is_to_the_base_and_holds_the_policy_back(make: Make, trainable: 
     assert 0 < 3 * kl[100.0][-1] < kl[1e-6][-1]
 
 
+def test_dynamic_prompts_may_have_a_kl_of_their_own(make: Make) -> None:
+    dynamic_alone = PhaseConfig(main_updates=1, dynamic_updates=5)
+    params, kl = {}, {}
+    for beta in (None, 100.0):
+        method = dataclasses.replace(_with(kl_beta=1e-6, dynamic_kl_beta=beta), phases=dynamic_alone)
+        trainer = make(method=method, lr=1e-3)
+        trainer.update()
+        params[beta] = trainer.state().params
+        kl[beta] = [float(trainer.update()["kl"]) for _ in range(5)]
+    assert same(params[None], params[100.0])  # a main update knows nothing of it
+    assert 0 < 3 * kl[100.0][-1] < kl[None][-1]
+
+
 @pytest.mark.parametrize("trainable", ["lora", "full"])
 def test_a_resumed_run_equals_an_uninterrupted_one(make: Make, tmp_path: Path, trainable: str) -> None:
     method = _with(kl_beta=0.01, updates_per_rollout=2)  # updates 0, 1 and 3 are of the main phase, 2 is dynamic
