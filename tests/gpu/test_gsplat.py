@@ -1,6 +1,7 @@
 """gsplat on CUDA against the numba splatter: the two renderers must be interchangeable."""
 
 import pytest
+import splat
 import torch
 
 from worldr1.backends.gsplat import GsplatRenderer
@@ -77,3 +78,10 @@ def test_numbers_of_scenes_and_cameras_must_agree(renderer: GsplatRenderer) -> N
     poses, intrinsics = (part[None] for part in cameras(2))
     with pytest.raises(InputError, match="scenes"):
         renderer.render_scenes([scene(3, 0)] * 2, poses, intrinsics, **SIZE)
+
+
+def test_lifted_frames_differ_only_where_float32_cannot_tell_depths_apart(renderer: GsplatRenderer) -> None:
+    row = splat.measure(splat.Case("lifted", splat.lifted_clip(9, 64, 96), 8, 64, 96), 1, renderer)
+    assert row.difference is not None
+    assert row.difference.share <= splat.TIED_SHARE
+    assert row.difference.mean < 1e-4
