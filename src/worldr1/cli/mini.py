@@ -7,6 +7,8 @@ from worldr1.cli import mini_judge
 from worldr1.errors import InputError
 
 PARTS = ("corpus", "vae", "reconstructor", "judge", "probe", "base", "trunk", "presence", "pack", "unpack")
+FILE_PARTS = ("pack", "unpack")
+"""These move files and need no GPU."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +54,7 @@ def _build(args: argparse.Namespace) -> int:
     from worldr1.pretrain.build import build
     from worldr1.pretrain.parts import BuildConfig
 
-    if args.device == "cuda" and not torch.cuda.is_available():
+    if args.device == "cuda" and args.part not in FILE_PARTS and not torch.cuda.is_available():
         raise InputError("this machine has no CUDA GPU; give --device cpu (slow) or use another machine")
     config = BuildConfig(
         state=args.state,
