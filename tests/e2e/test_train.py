@@ -66,10 +66,12 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
     assert (run / "recipe.toml").read_text() == dump_toml(load_experiment("mini-smoke", (CPU,)))
     rows = read_metrics(run)
     assert [(row["update"], row["phase"]) for row in rows] == [(0, "main"), (1, "main"), (2, "dynamic")]
+    given = load_experiment("mini-smoke").reward.weights
+    weights = {"s_meta": given.meta, "s_recon": given.recon, "s_traj": given.traj, "r_gen": given.gen}
     for row in rows:
         parts = {"r_gen"} if row["phase"] == "dynamic" else {"r_gen", "s_recon", "s_traj", "s_meta"} & row.keys()
         assert row.keys() >= STABLE | {f"{part}_std" for part in parts} | {"reward_std"}
-        assert row["reward"] == pytest.approx(sum(row[part] for part in parts))
+        assert row["reward"] == pytest.approx(sum(weights[part] * row[part] for part in parts))
         assert (row["ratio_mean"], row["fault_fraction"]) == (1.0, 0.0)
         assert ("s_recon" in row, "s_traj" in row) == (row["phase"] == "main",) * 2
     assert rows[0]["kl"] == 0.0 < rows[1]["kl"]
