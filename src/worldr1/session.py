@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import fsum
 from pathlib import Path
 from statistics import fmean
@@ -45,6 +46,7 @@ from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import base_model, prepare_trainable
 from worldr1.train.runlog import RunLog, read_metrics
+from worldr1.train.startup import RatioLimits, StartupChecks
 from worldr1.train.stopping import Look
 from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.train.watch import Watch
@@ -202,11 +204,13 @@ class Session:
         trainer, config = self.trainer, self.config.train
         recipe = dump_toml(self.config)
         saved = trainer.updates_done
+        say = partial(self.console.print, markup=False)
+        checks = StartupChecks(self._ratio_limits(), resumed=saved > 0, say=say)
         try:
             with self._bar("training", config.updates, trainer.updates_done) as show:
                 self._let_the_judge_look()
                 while not (self._has_trained_enough() or self.watch.reason_to_stop):
-                    metrics = trainer.update(self.log.write)
+                    metrics = trainer.update(self.log.write, checks)
                     self.seconds += float(metrics["seconds"])
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
@@ -223,6 +227,13 @@ class Session:
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _ratio_limits(self) -> RatioLimits:
+        model, on_cpu = self.config.model, self.trainer.device.type == "cpu"
+        return RatioLimits.of(
+            exact=on_cpu and self.config.sampler.exact_replay and not model.compile,
+            rounded=model.dtype != "float32" or (model.tf32 and not on_cpu),
+        )
 
     def _has_trained_enough(self) -> bool:
         """Whether one of the run's two lengths, in updates and in minutes of updates, is reached."""
