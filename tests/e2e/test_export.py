@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import WanPipeline
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from worldr1.cli import main
@@ -103,6 +104,8 @@ def test_what_the_card_says_works(
     assert main(commands["noise"]) == 0
     noise = load_file("noise.safetensors")["noise"]
     assert noise.shape == (8, 2, 4, 6)
+    with safe_open("noise.safetensors", "pt") as file:
+        assert (file.metadata()["strength"], file.metadata()["transport"]) == ("0.2", "flow")  # the prompt has parallax
     place: dict[str, Any] = {}
     code = code_of(text).replace('.to("cuda")', "").replace('"default": torch.bfloat16', '"default": torch.float32')
     exec(code, place)  # its guidance of 1 is none, its prompt is one of worldr1's

@@ -109,7 +109,9 @@ def _camera(info: AdapterInfo, form: Form, name: str) -> str:
     training, sizes, noise, sampling = info.training, [], [], []
     if training is not None:
         sizes = ["--frames", training.frames, "--width", training.width, "--height", training.height]
-        noise = ["--strength", f"{training.strength:g}", "--transport", training.transport]
+        split = training.parallax_strength  # the prompt of the example moves the camera's centre
+        strength = training.strength if split is None else split
+        noise = ["--strength", f"{strength:g}", "--transport", training.transport]
         sampling = ["--steps", training.steps, "--shift", f"{training.shift:g}"]
     channels = _WAN_CHANNELS if info.shape is None else info.shape.in_channels
     latent = [] if channels in (None, _WAN_CHANNELS) else ["--channels", channels]
@@ -123,7 +125,7 @@ def _camera(info: AdapterInfo, form: Form, name: str) -> str:
         _command("noise", *prompt, "--out", "noise.safetensors", *sizes, *noise, *latent),
     ]
     if training is not None and training.parallax_strength is not None:
-        lines.append(f"    # --strength {training.parallax_strength:g} where the camera's centre moves (not for pans)")
+        lines.append(f"    # --strength {training.strength:g} where the camera only turns (pans)")
     if form == "diffusers":
         whole = _command("generate", *prompt, "--model", "FOLDER", "--lora", name, "--out", "video.mp4")
         lines += ["", "Noise and video at once, with the settings above as defaults:", "", whole]
