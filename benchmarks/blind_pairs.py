@@ -179,7 +179,7 @@ def films_of_adapter(lora: str, recipe: str, num: int, *, device: str) -> list[F
     from worldr1.build import build_policy, choose_device, evaluation_config, load_experiment
     from worldr1.cli.mini_judge import prompts_with_scenes
     from worldr1.shipped import find_adapter
-    from worldr1.train.lora import read_adapter
+    from worldr1.train.adapter_file import read_adapter
 
     adapter, config = find_adapter(lora), load_experiment(recipe)
     guidance = read_adapter(adapter)[0].guidance

@@ -16,9 +16,10 @@ from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig, sample_ode
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
+from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import TrainState
-from worldr1.train.lora import LoraConfig, prepare_trainable
+from worldr1.train.lora import prepare_trainable
 from worldr1.train.trainer import Metrics, PromptSets, TrainConfig, Trainer
 from worldr1.types import Prompt, RewardResult, Status, Trajectory
 

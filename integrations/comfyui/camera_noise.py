@@ -13,6 +13,7 @@ Nothing here imports ComfyUI, so that it can be tested without it.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,12 @@ class CameraNoise:
         seeds = [self.seed + index for index in input_latent.get("batch_index", range(batch))]
         shape = (channels, num_latent_frames, height, width)
         return start_noise(trajectory, shape, seeds, self.config, self.plans).to(samples.dtype)
+
+
+def lora_file(name: str) -> Path:
+    """The file of a LoRA that is named as in ComfyUI's own loaders, or by its path."""
+    folders: Any = sys.modules.get("folder_paths")  # ComfyUI's, where this runs in it
+    return Path((folders and folders.get_full_path("loras", name)) or name)
 
 
 class WorldR1CameraNoise:
@@ -157,14 +164,22 @@ class WorldR1CameraNoise:
                         "tooltip": "For poses: the median depth of the first frame, in the file's own unit.",
                     },
                 ),
+                "lora": (
+                    "STRING",
+                    {
+                        "default": "",
+                        "tooltip": "A LoRA of worldr1, as in LoraLoaderModelOnly or a path: the noise is then the one "
+                        "that it was trained with, and strength and transport above do not count.",
+                    },
+                ),
             },
         }
 
     @classmethod
-    def IS_CHANGED(cls, poses: str | None = "", **_inputs: Any) -> str:
-        """ComfyUI runs the node again when this changes, as it does for its inputs: here, when the file was edited."""
-        file = Path((poses or "").strip())
-        return str(file.stat().st_mtime_ns) if file.is_file() else ""
+    def IS_CHANGED(cls, poses: str | None = "", lora: str | None = "", **_inputs: Any) -> str:
+        """ComfyUI runs the node again when this changes, as it does for its inputs: here, when a file was edited."""
+        files = [Path((poses or "").strip()), lora_file((lora or "").strip())]
+        return " ".join(str(file.stat().st_mtime_ns) for file in files if file.is_file())
 
     def make_noise(
         self,
@@ -175,12 +190,17 @@ class WorldR1CameraNoise:
         transport: Literal["canvas", "flow"],
         poses: str = "",
         depth_unit: float = 1.0,
+        lora: str = "",
     ) -> tuple[CameraNoise]:
-        """The NOISE. Raises InputError (ComfyUI shows its sentence) for bad camera words, strengths or frames."""
+        """The NOISE. Raises InputError (ComfyUI shows its sentence) for bad words, strengths, frames or files."""
         if frames < 1 or (frames - 1) % FRAME_STRIDE:
             nearest = max(frames - 1, 0) // FRAME_STRIDE * FRAME_STRIDE + 1
             raise InputError(f"frames must be {FRAME_STRIDE} k + 1, got {frames}: use {nearest}")
         config = NoiseConfig(strength=strength, transport=transport)
+        if lora.strip():
+            from worldr1.train.adapter_file import read_training  # needs safetensors, which the node itself does not
+
+            config = read_training(lora_file(lora.strip())).noise
         file = Path(poses.strip()) if poses.strip() else None
         trajectory = None
         if file is None:

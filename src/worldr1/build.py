@@ -30,7 +30,8 @@ from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.scene.splat import SplatRenderer
-from worldr1.train.lora import LoraConfig, load_adapter
+from worldr1.train.adapter_file import LoraConfig
+from worldr1.train.lora import load_adapter
 from worldr1.train.trainer import TrainConfig
 
 MINI = "mini"
@@ -156,7 +157,7 @@ def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -
     if model.compile:
         policy.compile()
     if lora is not None:
-        info = load_adapter(lora, policy.transformer)
+        info = load_adapter(lora, policy.transformer, model=model.folder)
         if info.guidance != model.guidance:
             raise InputError(
                 f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."

@@ -1,17 +1,20 @@
 """A whole training run as a user sees it: evaluate, train, evaluate again, report. Resumable at every update."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import fsum
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from worldr1 import __version__
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import (
     MINI,
@@ -38,10 +41,12 @@ from worldr1.mini.promptset import random_prompts, unseen_scenes
 from worldr1.rewards.composite import CompositeReward
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
+from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, TrainedWith, base_name, save_adapter
 from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from worldr1.train.lora import ADAPTER_FILE, base_model, prepare_trainable, save_adapter
+from worldr1.train.lora import base_model, prepare_trainable
 from worldr1.train.runlog import RunLog, read_metrics
+from worldr1.train.startup import RatioLimits, StartupChecks
 from worldr1.train.stopping import Look
 from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.train.watch import Watch
@@ -199,11 +204,13 @@ class Session:
         trainer, config = self.trainer, self.config.train
         recipe = dump_toml(self.config)
         saved = trainer.updates_done
+        say = partial(self.console.print, markup=False)
+        checks = StartupChecks(self._ratio_limits(), resumed=saved > 0, say=say)
         try:
             with self._bar("training", config.updates, trainer.updates_done) as show:
                 self._let_the_judge_look()
                 while not (self._has_trained_enough() or self.watch.reason_to_stop):
-                    metrics = trainer.update(self.log.write)
+                    metrics = trainer.update(self.log.write, checks)
                     self.seconds += float(metrics["seconds"])
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
@@ -220,6 +227,13 @@ class Session:
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _ratio_limits(self) -> RatioLimits:
+        model, on_cpu = self.config.model, self.trainer.device.type == "cpu"
+        return RatioLimits.of(
+            exact=on_cpu and self.config.sampler.exact_replay and not model.compile,
+            rounded=model.dtype != "float32" or (model.tf32 and not on_cpu),
+        )
 
     def _has_trained_enough(self) -> bool:
         """Whether one of the run's two lengths, in updates and in minutes of updates, is reached."""
@@ -262,14 +276,14 @@ class Session:
 
     def _save_result(self) -> Path:
         """The adapter, or (all parameters trained) the whole model as a folder for `--model`; EMA weights."""
-        model, final = self.config.model, self.run_dir / FINAL
+        final = self.run_dir / FINAL
         if self.config.train.trainable == "full":
             policy = self.trainer.policy
             assert isinstance(policy, WanPolicy), "_trainer builds no other"
             policy.pipeline().save_pretrained(final / MODEL)
             return final / MODEL
         path = final / ADAPTER_FILE
-        save_adapter(path, self.trainer.ema.values, self.config.lora, base=model.folder, guidance=model.guidance)
+        save_adapter(path, self.trainer.ema.values, _adapter_info(self.config, self.trainer.policy.transformer))
         return path
 
     @contextmanager
@@ -284,6 +298,29 @@ class Session:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
+
+
+def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:
+    """What the run's adapter says about itself."""
+    noise, sampler, clip = config.noise, config.sampler, config.clip
+    return AdapterInfo(
+        config=config.lora,
+        base=base_name(config.model.folder),
+        guidance=config.model.guidance,
+        shape=BaseShape.of_config(transformer.config),
+        training=TrainedWith(
+            transport=noise.transport,
+            strength=noise.strength,
+            parallax_strength=noise.parallax_strength,
+            shift=sampler.shift,
+            steps=sampler.num_steps,
+            frames=clip.frames,
+            height=clip.height,
+            width=clip.width,
+        ),
+        recipe_sha256=hashlib.sha256(dump_toml(config).encode()).hexdigest(),
+        version=__version__,
+    )
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:

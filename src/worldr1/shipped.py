@@ -18,8 +18,8 @@ from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, MINI_R1, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
 from worldr1.pretrain.pack import write_index
 from worldr1.rewards.composite import CompositeReward
+from worldr1.train.adapter_file import ADAPTER_FILE, read_adapter, save_adapter
 from worldr1.train.checkpoint import RECIPE_FILE
-from worldr1.train.lora import ADAPTER_FILE, read_adapter, save_adapter
 from worldr1.types import Prompt
 
 FINAL = "final"
@@ -123,7 +123,7 @@ def ship(run_dir: Path, weights: Path | None = None) -> dict[str, float]:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     halved = {name: x.to(torch.bfloat16) for name, x in tensors.items()}
-    save_adapter(home / ADAPTER_FILE, halved, info.config, base=info.base, guidance=info.guidance)
+    save_adapter(home / ADAPTER_FILE, halved, info)
     shutil.copyfile(run_dir / RECIPE_FILE, home / RECIPE_FILE)
     for name in (BEFORE, AFTER):
         shutil.copytree(previews / name, home / name, ignore=shutil.ignore_patterns("*.png"))

@@ -4,16 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
 from worldr1.backends.mini import CLIP_SIZE, mini_base
 from worldr1.backends.wan import WanPolicy
-from worldr1.cli import main
+from worldr1.cli import generate, main
+from worldr1.rollout.sampler import SamplerConfig
+from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.seeding import make_generator
-from worldr1.train.lora import LoraConfig, add_lora, lora_state, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, BaseShape, LoraConfig, TrainedWith, save_adapter
+from worldr1.train.lora import add_lora, lora_state
 from worldr1.video_io import read_mp4
 
 Lines = pytest.CaptureFixture[str]
@@ -31,15 +36,15 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     return folder, done
 
 
-def adapter(path: Path, *, base: str, guidance: float, shrink: int = 0) -> Path:
-    """An adapter of the mini model, or of one whose first matrix is `shrink` smaller."""
+def adapter(path: Path, *, base: str, guidance: float, shrink: int = 0, **more: Any) -> Path:
+    """An adapter of the mini model, or of one whose first matrix is `shrink` smaller. more: of its `AdapterInfo`."""
     transformer = WanPolicy.from_folder(mini_base()).transformer
     config = LoraConfig(rank=2, alpha=2)
     add_lora(transformer, config, generator=make_generator(0, "test"))
     state: dict[str, Tensor] = lora_state(transformer)
     name = min(state)
     state[name] = state[name][:, shrink:].contiguous()
-    save_adapter(path, state, config, base=base, guidance=guidance)
+    save_adapter(path, state, AdapterInfo(config=config, base=base, guidance=guidance, **more))
     return path
 
 
@@ -99,8 +104,95 @@ def test_an_adapter_brings_its_guidance(tmp_path: Path, capsys: Lines) -> None:
     printed = capsys.readouterr()
     assert json.loads(printed.out)["guidance"] == 2.0
     assert "was trained on elsewhere, not on mini" in printed.err
-    assert main([*command, "--guidance", "1"]) == 2
-    assert "guidance 2.0" in capsys.readouterr().err
+    assert main([*command, "--guidance", "1"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["guidance"] == 1.0
+    assert f"{file} was trained with guidance 2.0, not 1.0" in printed.err
+
+
+TRAINED = TrainedWith(
+    transport="flow", strength=0.3, parallax_strength=0.1, shift=5.0, steps=3, frames=17, height=64, width=96
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"transport": "flow", "strength": 0.1, "steps": 3, "guidance": 1.0, "shift": 5.0}),  # a push has parallax
+        (["--strength", "0.7", "--transport", "canvas"], {"transport": "canvas", "strength": 0.7, "steps": 3}),
+        (["--steps", "2", "--shift", "2", "--guidance", "1.5"], {"steps": 2, "shift": 2.0, "guidance": 1.5}),
+    ],
+)
+def test_what_the_adapter_was_trained_with_is_the_default(
+    arguments: list[str],
+    expected: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Lines,
+) -> None:
+    made: dict[str, Any] = {}
+    sample, noise = generate.sample_ode, generate.start_noise
+
+    def sampled(policy: Any, text: Tensor, start: Tensor, sampler: SamplerConfig) -> Tensor:
+        made.update(steps=sampler.num_steps, shift=sampler.shift, guidance=policy.guidance)
+        return sample(policy, text, start, sampler)
+
+    def started(path: Any, shape: Any, seeds: Any, config: NoiseConfig, plans: Any) -> Tensor:
+        made.update(transport=config.transport, strength=config.strength_for(path))
+        return noise(path, shape, seeds, config, plans)
+
+    monkeypatch.setattr(generate, "sample_ode", sampled)
+    monkeypatch.setattr(generate, "start_noise", started)
+    file = adapter(tmp_path / "adapter.safetensors", base="mini", guidance=1.0, training=TRAINED)
+    command = ["generate", "--prompt", PROMPT, "--lora", str(file), "--out", str(tmp_path / "a.mp4"), "--json"]
+    assert main([*command, *arguments]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {key: made[key] for key in expected} == expected
+    assert all(record[key] == expected[key] for key in expected.keys() & record.keys())
+
+
+def test_the_size_of_the_training_is_the_default(tiny_wan_folder: Path, tmp_path: Path) -> None:
+    transformer = WanPolicy.from_folder(tiny_wan_folder).transformer
+    add_lora(transformer, LoraConfig(rank=2), generator=make_generator(0, "test"))
+    small = replace(TRAINED, frames=5, height=32, width=48, steps=2)
+    info = AdapterInfo(config=LoraConfig(rank=2), base=tiny_wan_folder.name, guidance=1.0, training=small)
+    save_adapter(tmp_path / "a.safetensors", lora_state(transformer), info)
+    out = tmp_path / "tiny.mp4"
+    command = [
+        "generate",
+        "--prompt",
+        PROMPT,
+        "--model",
+        str(tiny_wan_folder),
+        "--lora",
+        str(tmp_path / "a.safetensors"),
+    ]
+    assert main([*command, "--out", str(out)]) == 0
+    assert read_mp4(out).shape == (5, 3, 32, 48)
+    assert main([*command, "--out", str(out), "--height", "16"]) == 0
+    assert read_mp4(out).shape == (5, 3, 16, 48)
+
+
+def test_an_adapter_of_a_larger_model_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    small = BaseShape(class_name="WanTransformer3DModel", layers=30, width=1536, heads=12, ffn=8960, text=4096)
+    file = adapter(tmp_path / "adapter.safetensors", base="Wan2.1-T2V-1.3B", guidance=5.0, shape=small)
+    (tmp_path / "Wan2.1-T2V-14B" / "transformer").mkdir(parents=True)  # its configuration alone
+    config = {
+        "num_attention_heads": 40,
+        "attention_head_dim": 128,
+        "num_layers": 40,
+        "ffn_dim": 13824,
+        "text_dim": 4096,
+    }
+    (tmp_path / "Wan2.1-T2V-14B" / "transformer" / "config.json").write_text(json.dumps(config))
+    command = ["generate", *FEW, "--lora", str(file), "--model", str(tmp_path / "Wan2.1-T2V-14B")]
+    assert main([*command, "--out", str(tmp_path / "a.mp4")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {file} was trained on Wan2.1-T2V-1.3B (1536 wide, 30 layers); this model, Wan2.1-T2V-14B, is "
+        "5120 wide, 40 layers: give the model that it was trained on.\n"
+    )
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, capsys: Lines) -> None:
@@ -124,6 +216,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, capsys: Lines) ->
         (["--num", "0"], "--num must be at least 1"),
         (["--steps", "1"], "--steps must be at least 2"),
         (["--upscale", "0"], "--upscale must be at least 1"),
+        (["--shift", "0"], "--shift must be a positive number, got 0.0"),
     ],
 )
 def test_generate_refuses_in_one_sentence(

@@ -21,7 +21,8 @@ from worldr1.mini.prompts import scene_sentences
 from worldr1.pretrain.loop import bf16_state
 from worldr1.seeding import make_generator
 from worldr1.session import _prompts
-from worldr1.train.lora import LoraConfig, add_lora, lora_state, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.lora import add_lora, lora_state
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_lora(transformer, config, generator=make_generator(0, "test"))
     state = {name: x + 0.05 for name, x in lora_state(transformer).items()}
     (folder / "final").mkdir()
-    save_adapter(folder / "final" / "adapter.safetensors", state, config, base="mini", guidance=1.0)
+    info = AdapterInfo(config=config, base="mini", guidance=1.0)
+    save_adapter(folder / "final" / "adapter.safetensors", state, info)
     return folder
 
 

@@ -21,7 +21,7 @@ from worldr1.evaluate.records import Evaluation, VideoRecord
 from worldr1.rewards.composite import CompositeReward
 from worldr1.rollout.start_noise import PlanCache
 from worldr1.shipped import copy_evaluations, evaluate_shipped, find_adapter, ship, shipped_adapter
-from worldr1.train.lora import LoraConfig, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
 from worldr1.types import Prompt, Reconstruction, RewardResult, Status
 from worldr1.video_io import read_mp4
 
@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Path:
 def save(path: Path, *, base: str) -> None:
     path.parent.mkdir(exist_ok=True)
     state = {"blocks.0.attn1.to_q.lora_A.weight": torch.full((2, 8), 1 / 3)}
-    save_adapter(path, state, LoraConfig(rank=2), base=base, guidance=1.0)
+    save_adapter(path, state, AdapterInfo(config=LoraConfig(rank=2), base=base, guidance=1.0))
 
 
 def test_a_shipped_run_turns_up_in_the_previews_of_others(run: Path, weights: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`worldr1 train mini-smoke` as a user runs it: a whole run, Ctrl-C and going on, a full disk."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -14,10 +15,13 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from worldr1 import __version__
+from worldr1.backends.mini import mini_base
 from worldr1.build import load_experiment
 from worldr1.cli import main
 from worldr1.config import dump_toml
 from worldr1.evaluate.records import Evaluation
+from worldr1.train.adapter_file import BaseShape, TrainedWith, read_info
 from worldr1.train.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
 from worldr1.train.runlog import METRICS_FILE, read_metrics
 
@@ -52,6 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     process = start("mini-smoke", "--set", CPU, "--out", str(run))
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
+    assert err.count("start-up checks passed: ratio exactly 1, ") == 1
     return run, out
 
 
@@ -97,6 +102,13 @@ def test_the_adapter_is_the_average_and_says_its_strength(finished: tuple[Path, 
         assert names == {f"transformer.{name}" for name in ema if name != "num_updates"}
         assert all(file.get_tensor(name).equal(ema[name.removeprefix("transformer.")]) for name in names)
     assert json.loads(metadata["lora_adapter_metadata"])["transformer.lora_alpha"] == 64.0
+    info = read_info(run / "final" / "adapter.safetensors")
+    assert (info.base, info.guidance, info.version) == ("mini", 1.0, __version__)
+    assert info.shape == BaseShape.of_folder(mini_base())
+    assert info.training == TrainedWith(
+        transport="canvas", strength=0.5, shift=3.0, steps=4, frames=17, height=64, width=96
+    )
+    assert info.recipe_sha256 == hashlib.sha256((run / "recipe.toml").read_bytes()).hexdigest()
 
 
 def test_a_lost_evaluation_before_is_made_again_with_the_base_model(

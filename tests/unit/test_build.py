@@ -23,7 +23,8 @@ from worldr1.mini.networks.base import MAX_TEXT_LENGTH
 from worldr1.rewards.composite import RewardConfig, RewardWeights
 from worldr1.rl.phases import PhaseConfig
 from worldr1.scene.splat import SplatRenderer
-from worldr1.train.lora import LoraConfig, add_lora, lora_parameters, lora_state, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.lora import add_lora, lora_parameters, lora_state
 from worldr1.train.trainer import TrainConfig
 
 
@@ -54,7 +55,7 @@ def test_an_adapter_is_loaded_and_only_sampled_with_its_guidance(tiny_wan_folder
         for parameter in lora_parameters(trained.transformer).values():
             parameter.add_(0.3)
     path, state = tmp_path / "adapter.safetensors", lora_state(trained.transformer)
-    save_adapter(path, state, config, base=model.folder, guidance=1.0)
+    save_adapter(path, state, AdapterInfo(config=config, base=model.folder, guidance=1.0))
     loaded = lora_state(build_policy(model, "cpu", lora=path).transformer)
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)

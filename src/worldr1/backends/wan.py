@@ -115,7 +115,7 @@ def encode_video(vae: AutoencoderKLWan, video: Float[Tensor, "B T 3 H W"]) -> Fl
 # --------------------------------------------------------------------------------------------------- loading a folder
 
 
-def _json_of(path: Path) -> dict[str, Any]:
+def json_of(path: Path) -> dict[str, Any]:
     """The JSON object in a model file; InputError if it is missing or no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +123,7 @@ def _json_of(path: Path) -> dict[str, Any]:
         raise InputError(f"The model file {path} cannot be read ({error}); fetch or build the model again.") from error
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raises InputError unless `folder` is a complete one-transformer Wan model."""
     if not folder.is_dir():
         raise InputError(f"There is no model folder {folder}; give the folder that save_pretrained wrote.")
@@ -131,7 +131,7 @@ def _check_folder(folder: Path) -> None:
     if missing or not (folder / "model_index.json").is_file():
         what = ", ".join(missing) or "model_index.json"
         raise InputError(f"The model folder {folder} is incomplete: {what} is missing; fetch or build the model again.")
-    index = _json_of(folder / "model_index.json")
+    index = json_of(folder / "model_index.json")
     if index.get("_class_name") != "WanPipeline":
         raise InputError(f"{folder} holds a {index.get('_class_name')}; give a WanPipeline folder (text to video).")
     if index.get("boundary_ratio") is not None or index.get("expand_timesteps"):
@@ -160,7 +160,7 @@ def _load_part(kind: Any, folder: Path, part: str, **options: Any) -> Any:
 def _load_scheduler(folder: Path) -> Any:
     """The scheduler, only for its shift and for `pipeline()`: sampling uses our own sigma grid."""
     classes = {c.__name__: c for c in (FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler)}
-    name = _json_of(folder / "scheduler" / "scheduler_config.json").get("_class_name", "nothing")
+    name = json_of(folder / "scheduler" / "scheduler_config.json").get("_class_name", "nothing")
     if name not in classes:
         raise InputError(f"{folder / 'scheduler'} is a {name}; the known flow schedulers are {', '.join(classes)}.")
     return _load_part(classes[name], folder, "scheduler")
@@ -226,7 +226,7 @@ class WanPolicy:
         Raises InputError if the folder is missing, incomplete, damaged or another kind of model.
         """
         folder = Path(path)
-        _check_folder(folder)
+        check_folder(folder)
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
         pipeline = WanPipeline(
             transformer=_load_part(WanTransformer3DModel, folder, "transformer", torch_dtype=dtype, **weights),

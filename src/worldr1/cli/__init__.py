@@ -20,6 +20,7 @@ from worldr1.errors import InputError, WorldR1Error
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("worldr1.cli.train", "post-train a video model from a recipe"),
     "generate": ("worldr1.cli.generate", "make videos from a prompt with camera words"),
+    "export": ("worldr1.cli.export", "write a trained LoRA for ComfyUI, diffusers, or merged"),
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),
     "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
     "noise": ("worldr1.cli.noise", "write the start noise that follows a prompt's or a file's camera"),

@@ -93,7 +93,7 @@ def _recipe(runs: Sequence[Path], *, with_reward: bool) -> "ExperimentConfig":
 
 def _adapters(args: argparse.Namespace) -> list[Path]:
     from worldr1.shipped import FINAL
-    from worldr1.train.lora import ADAPTER_FILE, read_adapter
+    from worldr1.train.adapter_file import ADAPTER_FILE, read_adapter
 
     if args.lora is not None and len(args.run) > 1:
         raise InputError("--lora stands in for the result of one run: give one --run folder.")

@@ -1,54 +1,20 @@
-"""What is trained: a LoRA on a frozen base, or the whole network; and the adapter file that users load.
+"""What is trained: a LoRA on a frozen base, or the whole network. Its file is `train.adapter_file`'s."""
 
-The file is what `diffusers.WanPipeline.load_lora_weights` reads, with lora_alpha in its metadata: without it diffusers
-assumes alpha = rank, and a LoRA of alpha = 2 rank loads at half strength (research/stack.md 6.1, users.md 1).
-"""
-
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import peft
 import torch
-from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from worldr1.errors import InputError
-from worldr1.train.checkpoint import write_tensors
+from worldr1.train.adapter_file import AdapterInfo, BaseShape, LoraConfig, check_base, read_adapter
 from worldr1.train.ema import swapped
 
 ADAPTER_NAME = "default"
-ADAPTER_FILE = "adapter.safetensors"
-OWN_METADATA_KEY = "worldr1"
-_PREFIX = "transformer."
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoraConfig:
-    """The low-rank adapter: W + (alpha / rank) B A on every targeted linear layer."""
-
-    rank: int = 32
-    """Width of the bottleneck."""
-    alpha: float = 64.0
-    """Strength; the product B A is scaled by alpha / rank."""
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-    """Names of linear layers; these are the projections of self- and cross-attention (attn1, attn2) of every block."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdapterInfo:
-    """What an adapter file says about itself."""
-
-    config: LoraConfig
-    base: str
-    """Name of the base model that it was trained on."""
-    guidance: float
-    """Guidance scale of its training; sampling should use the same."""
 
 
 def add_lora(transformer: Any, config: LoraConfig, *, generator: torch.Generator) -> None:
@@ -193,70 +159,19 @@ def merged_lora(transformer: nn.Module) -> Iterator[None]:
             lora.enable_adapters(True)
 
 
-# ------------------------------------------------------------------------------------------------------ adapter file
+# ---------------------------------------------------------------------------------------------------------------- file
 
 
-def save_adapter(
-    path: str | Path, state: Mapping[str, Tensor], config: LoraConfig, *, base: str, guidance: float
-) -> None:
-    """Writes `adapter.safetensors` whole or not at all.
-
-    state: from `lora_state` (or its EMA). base: name of the base model. guidance: the training's guidance scale.
-    """
-    adapter = {
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "target_modules": list(config.targets),
-        "lora_dropout": 0.0,
-        "bias": "none",
-    }
-    metadata = {
-        "format": "pt",
-        LORA_ADAPTER_METADATA_KEY: json.dumps({_PREFIX + key: value for key, value in adapter.items()}),
-        OWN_METADATA_KEY: json.dumps({"base": base, "guidance": guidance}),
-    }
-    write_tensors(path, {_PREFIX + name: value for name, value in state.items()}, metadata=metadata)
-
-
-def _adapter_info(metadata: Mapping[str, str], path: Path) -> AdapterInfo:
-    try:
-        adapter = json.loads(metadata[LORA_ADAPTER_METADATA_KEY])
-        own = json.loads(metadata[OWN_METADATA_KEY])
-        config = LoraConfig(
-            rank=int(adapter[_PREFIX + "r"]),
-            alpha=float(adapter[_PREFIX + "lora_alpha"]),
-            targets=tuple(adapter[_PREFIX + "target_modules"]),
-        )
-        return AdapterInfo(config=config, base=str(own["base"]), guidance=float(own["guidance"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no adapter of worldr1 (its metadata are missing); give one that train wrote."
-        ) from error
-
-
-def read_adapter(path: str | Path) -> tuple[AdapterInfo, dict[str, Tensor]]:
-    """What an adapter file holds; InputError if it is missing, damaged or from another program."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no adapter file {path}; give the adapter.safetensors of a run.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = file.metadata() or {}
-            state = {name.removeprefix(_PREFIX): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}); copy it again.") from error
-    return _adapter_info(metadata, path), state
-
-
-def load_adapter(path: str | Path, transformer: nn.Module) -> AdapterInfo:
-    """Puts the adapter in `path` on a transformer that carries none yet.
+def load_adapter(path: str | Path, transformer: Any, *, model: str = "") -> AdapterInfo:
+    """Puts the adapter in `path` on a transformer of diffusers that carries none yet. model: its name, for the message.
 
     Raises InputError, and leaves the transformer as it is, if the adapter was trained on a base of another shape.
     """
     info, state = read_adapter(path)
+    check_base(path, info, state, BaseShape.of_config(transformer.config), model=model)
     rank, expected = info.config.rank, {}
     for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and name.endswith(info.config.targets):
+        if isinstance(module, nn.Linear) and info.config.is_target(name):
             expected[f"{name}.lora_A.weight"] = (rank, module.in_features)
             expected[f"{name}.lora_B.weight"] = (module.out_features, rank)
     difference = _first_difference(expected, _shapes(state))

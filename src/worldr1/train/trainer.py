@@ -34,6 +34,7 @@ from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer
 from worldr1.train.ema import Ema
 from worldr1.train.flow_grpo import FlowGrpo
 from worldr1.train.lora import load_parameters
+from worldr1.train.startup import FirstGradient
 from worldr1.train.stopping import JudgeConfig
 from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
 
@@ -183,12 +184,17 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------------------ update
 
-    def update(self, record: Callable[[Metrics], None] = lambda metrics: None) -> Metrics:
+    def update(
+        self,
+        record: Callable[[Metrics], None] = lambda metrics: None,
+        examine: Callable[[FirstGradient], None] = lambda first: None,
+    ) -> Metrics:
         """One update; returns its line of `metrics.jsonl`. Raises TrainingError when the run must stop.
 
         record: is given that line while an interrupt (Ctrl-C) still waits. Sampling and scoring change nothing and may
         be interrupted; from the first gradient to the recorded line the update is done as a whole. So after an
-        interrupt or a TrainingError `state` is that of a finished update.
+        interrupt or a TrainingError `state` is that of a finished update. examine: sees the first gradient before the
+        optimizer does, and may raise (`train.startup.StartupChecks`).
         """
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
@@ -201,7 +207,7 @@ class Trainer:
         num_faults = self._check_faults(groups)
         with _deferred_interrupt():
             for epoch in range(self.method.objective.updates_per_rollout):
-                metrics |= self._step(groups, embeddings, epoch)
+                metrics |= self._step(groups, embeddings, epoch, examine if epoch == 0 else None)
             self.counters.faults += num_faults
             self.updates_done += 1
             seconds = time.monotonic() - start
@@ -279,11 +285,19 @@ class Trainer:
             return BestOfN(self.policy, sampler, objective, draw_noise=self._start_noise, base_state=self.base_state)
         return FlowGrpo(self.policy, sampler, objective, base_state=self.base_state)
 
-    def _step(self, groups: Sequence[GroupBatch], embeddings: Sequence[Tensor], epoch: int) -> dict[str, float]:
+    def _step(
+        self,
+        groups: Sequence[GroupBatch],
+        embeddings: Sequence[Tensor],
+        epoch: int,
+        examine: Callable[[FirstGradient], None] | None,
+    ) -> dict[str, float]:
         """One optimizer step on the groups that the loss takes."""
         self.optimizer.zero_grad(set_to_none=True)
         kept = [ScoredGroup(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
         metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
+        if examine is not None:
+            examine(FirstGradient(groups=groups, parameters=self.parameters, metrics=metrics))
         return {"kept_groups": float(len(kept))} | metrics | self._apply(bool(kept))
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from worldr1.backends.wan import PARTS, WanPolicy
 from worldr1.errors import InputError
-from worldr1.train.lora import LoraConfig, base_model, merged_lora, prepare_trainable
+from worldr1.train.adapter_file import LoraConfig
+from worldr1.train.lora import base_model, merged_lora, prepare_trainable
 
 
 @pytest.fixture

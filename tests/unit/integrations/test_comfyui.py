@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worldr1.camera.files import read_trajectory
@@ -24,6 +24,9 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.cli import main
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
+from worldr1.shipped import shipped_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, TrainedWith
+from worldr1.train.lora_formats import save_native
 
 FOLDER = Path(__file__).parents[3] / "integrations" / "comfyui"
 WORKFLOW: dict[str, Any] = json.loads((FOLDER / "worldr1_camera_noise.json").read_text(encoding="utf-8"))
@@ -197,6 +200,40 @@ def test_an_edited_file_of_poses_runs_the_node_again(tmp_path: Path) -> None:
     assert before != NODE.IS_CHANGED(poses=str(file)) != ""
 
 
+def write_lora(path: Path, **training: Any) -> None:
+    """A LoRA as `worldr1 export` writes it."""
+    noise = {"transport": "flow", "strength": 0.3, "parallax_strength": 0.2} | training
+    trained = TrainedWith(**noise, shift=3.0, steps=20, frames=81, height=480, width=832)
+    state = {f"blocks.0.attn1.to_q.lora_{x}.weight": torch.zeros(2, 2) for x in "AB"}
+    save_native(path, state, AdapterInfo(config=LoraConfig(rank=2), base="Wan", guidance=5.0, training=trained))
+
+
+def test_a_lora_brings_the_noise_of_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "lora.safetensors"
+    write_lora(file)
+    expected = expected_noise([9], strength=0.2, transport="flow")  # the path has parallax
+    for inputs in ({}, {"strength": 1.0, "transport": "canvas"}):
+        assert torch.equal(make_noise(lora=f" {file}\n", **inputs).generate_noise(empty_latent()), expected)
+    write_lora(file, parallax_strength=None)
+    told = make_noise(lora=str(file)).generate_noise(empty_latent())
+    assert torch.equal(told, expected_noise([9], strength=0.3, transport="flow"))
+    assert torch.equal(make_noise(lora="").generate_noise(empty_latent()), expected_noise([9]))
+    # in ComfyUI, by the name that its own loaders show
+    found = SimpleNamespace(get_full_path=lambda kind, name: str(file) if (kind, name) == ("loras", "w/r1") else None)
+    monkeypatch.setitem(sys.modules, "folder_paths", found)  # type: ignore[arg-type]
+    for name in ("w/r1", str(file)):
+        assert torch.equal(make_noise(lora=name).generate_noise(empty_latent()), told)
+
+
+def test_another_lora_runs_the_node_again(tmp_path: Path) -> None:
+    file = tmp_path / "lora.safetensors"
+    assert NODE.IS_CHANGED(lora=str(file)) == NODE.IS_CHANGED(lora=None) == ""
+    write_lora(file)
+    before = NODE.IS_CHANGED(lora=str(file))
+    os.utime(file, ns=(1, 1))
+    assert before != NODE.IS_CHANGED(lora=str(file)) != ""
+
+
 @pytest.mark.parametrize(
     ("inputs", "latent", "complaint"),
     [
@@ -215,6 +252,10 @@ def test_an_edited_file_of_poses_runs_the_node_again(tmp_path: Path) -> None:
         ({"poses": "path.txt"}, empty_latent(height=96), "but the clip's is 1.000"),
         ({"poses": "path.txt", "frames": 21}, empty_latent(frames=21), "has 17 poses and the clip 21 frames"),
         ({"poses": "nan.txt"}, empty_latent(), "holds a number that is not finite"),
+        ({"lora": "missing.safetensors"}, empty_latent(), "no adapter file missing.safetensors"),
+        ({"lora": "path.txt"}, empty_latent(), "path.txt is damaged or no safetensors file"),
+        ({"lora": "other.safetensors"}, empty_latent(), "other.safetensors is no adapter of worldr1"),
+        ({"lora": str(shipped_adapter())}, empty_latent(), "does not say which noise it was trained with"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -227,6 +268,7 @@ def test_bad_input_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     write_poses(Path("path.txt"))
     write_poses(Path("nan.txt"), last=float("nan"))
+    save_file({"x": torch.zeros(1)}, "other.safetensors")
     with pytest.raises(InputError) as caught:
         make_noise(**inputs).generate_noise(latent)
     assert complaint in str(caught.value) and "\n" not in str(caught.value)

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldr1.errors import InputError
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, read_adapter, save_adapter
 from worldr1.train.lora import (
-    LoraConfig,
     add_lora,
     base_model,
     load_adapter,
@@ -21,8 +21,6 @@ from worldr1.train.lora import (
     lora_state,
     merged_lora,
     prepare_trainable,
-    read_adapter,
-    save_adapter,
 )
 
 CONFIG = LoraConfig(rank=4, alpha=8.0)
@@ -157,7 +155,7 @@ def test_the_pipeline_loads_the_file_with_the_same_strength(tiny_wan_folder: Pat
     _add(trained)
     _train_a_little(trained)
     path = tmp_path / "run" / "adapter.safetensors"
-    save_adapter(path, lora_state(trained), CONFIG, base="tiny-wan", guidance=5.0)
+    save_adapter(path, lora_state(trained), AdapterInfo(config=CONFIG, base="tiny-wan", guidance=5.0))
     pipe = WanPipeline.from_pretrained(tiny_wan_folder)
     pipe.load_lora_weights(str(path))
     assert (_output(pipe.transformer) - _output(trained)).abs().max() == 0
@@ -174,14 +172,32 @@ def test_an_adapter_of_another_base_is_refused_and_leaves_the_model_as_it_is(tra
     wide: Any = WanTransformer3DModel.from_config({**transformer.config, "attention_head_dim": 32})
     deep: Any = WanTransformer3DModel.from_config({**transformer.config, "num_layers": 3})
     base = _output(transformer)
-    for number, other in enumerate((wide, deep)):
+    for other, words in ((wide, "64 wide, 2 layers"), (deep, "32 wide, 3 layers")):
         _add(other)
-        path = tmp_path / f"{number}.safetensors"
-        save_adapter(path, lora_state(other), CONFIG, base="another", guidance=1.0)
-        with pytest.raises(InputError, match="trained on another, which is another base"):
-            load_adapter(path, transformer)
+        path = tmp_path / "adapter.safetensors"
+        save_adapter(path, lora_state(other), AdapterInfo(config=CONFIG, base="another", guidance=1.0))
+        said = rf"trained on another \({words}\); this model, tiny, is 32 wide, 2 layers: give"
+        with pytest.raises(InputError, match=said):
+            load_adapter(path, transformer, model="models/tiny")
         assert not lora_parameters(transformer)
         assert torch.equal(_output(transformer), base)
+
+
+def test_an_adapter_whose_tensors_do_not_fit_is_refused_and_leaves_the_model_as_it_is(
+    transformer: Any, tmp_path: Path
+) -> None:
+    other: Any = WanTransformer3DModel.from_config({**transformer.config, "text_dim": 48})
+    base = _output(transformer)
+    config = LoraConfig(rank=4, targets=("text_embedder.linear_1",))  # the blocks are the same
+    add_lora(other, config, generator=torch.Generator())
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, lora_state(other), AdapterInfo(config=config, base="another", guidance=1.0))
+    with pytest.raises(
+        InputError, match=r"another base than this model: condition_embedder.* is \(4, 48\) in the weights"
+    ):
+        load_adapter(path, transformer)
+    assert not lora_parameters(transformer)
+    assert torch.equal(_output(transformer), base)
 
 
 def test_what_is_no_adapter_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""`worldr1 export`: a trained LoRA as a file for ComfyUI and diffusers, or merged into its base; with a model card."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from worldr1.errors import InputError
+
+if TYPE_CHECKING:
+    from worldr1.train.merging import Merged
+
+_SUFFIX = ".safetensors"
+_ABOUT = """native: the original Wan repository's names, with alpha; ComfyUI and diffusers both read it. diffusers: the
+names and metadata that WanPipeline.load_lora_weights reads, which is also what train writes. merged: a whole pipeline
+folder with the LoRA in its weights, each in the type it had; it is as large as the base. A model card is written beside
+the export (FILE.md, or README.md in the folder)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `export`."""
+    parser.description = _ABOUT
+    parser.add_argument("lora", metavar="LORA", help="adapter.safetensors of a run, or mini-r1: the packaged one")
+    parser.add_argument(
+        "--format", choices=("native", "diffusers", "merged"), default="native", help="(default: native)"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="PATH", help="FILE.safetensors; of merged the folder to make"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="the base's pipeline folder, or mini: merged needs it; else it is checked that the LoRA fits",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the export and its card; 0. Raises InputError for unusable files, folders and places."""
+    from worldr1.shipped import find_adapter
+    from worldr1.train.adapter_file import BaseShape, check_base, read_adapter, save_adapter
+    from worldr1.train.lora_formats import adapter_layers, save_native
+    from worldr1.train.model_card import model_card
+
+    source = find_adapter(args.lora)
+    info, state = read_adapter(source)
+    base = _base(args.model)
+    if base is not None and (shape := BaseShape.of_folder(base)) is not None:
+        check_base(source, info, state, shape, model=args.model)
+    facts: dict[str, Any] = {"layers": len(adapter_layers(state))}
+    merged: Merged | None = None
+    if args.format == "merged":
+        if base is None:
+            raise InputError(f"--format merged needs the base: give --model DIR, the pipeline folder of {info.base}.")
+        card = args.out / "README.md"
+        _check_folder_place(args.out, base, overwrite=args.overwrite)
+        merged = _merge(base, args.out, state, info)
+        facts |= {"dtype": merged.dtype, "rounding": merged.rounding}
+    else:
+        card = args.out.with_suffix(".md")
+        _check_file_place(args.out, source, card, overwrite=args.overwrite)
+        save = save_native if args.format == "native" else save_adapter
+        save(args.out, state, info)
+    card.write_text(model_card(info, args.format, args.out.name, merged=merged), encoding="utf-8")
+    facts |= {"base": info.base, "rank": info.config.rank, "alpha": info.config.alpha}
+    if args.json:
+        print(json.dumps({"format": args.format, "out": str(args.out), "card": str(card), **facts}))
+        return 0
+    print(f"{args.format}: {facts['layers']} layers of {info.base}, scale {info.config.scale:g}")
+    if merged is not None and merged.rounding:
+        print(f"rounding to {merged.dtype}, the base's type, lost {merged.rounding:.1%} of the change")
+    print(args.out, card, sep="\n")
+    return 0
+
+
+def _base(model: str | None) -> Path | None:
+    if model is None:
+        return None
+    from worldr1.backends.mini import mini_base
+    from worldr1.backends.wan import check_folder
+
+    folder = mini_base() if model == "mini" else Path(model)
+    check_folder(folder)
+    return folder
+
+
+def _check_place(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist: create it or choose another --out")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"the folder {out.parent} cannot be written: choose another --out")
+
+
+def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -> None:
+    if out.suffix != _SUFFIX:
+        raise InputError(f"--out writes one file: give a name that ends in {_SUFFIX}, not {out.name!r}")
+    _check_place(out)
+    if out.is_dir() or card.is_dir():
+        raise InputError(f"{out if out.is_dir() else card} is a folder: choose another --out")
+    if out.exists() and out.samefile(source):
+        raise InputError(f"--out {out} is the LoRA itself: choose another --out")
+    for path in (out, card):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is there already: choose another --out, or give --overwrite")
+
+
+def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
+    _check_place(out)
+    here, there = out.resolve(), base.resolve()
+    if here == there or here in there.parents or there in here.parents:
+        raise InputError(f"--out {out} and the base {base} lie in one another: choose another --out")
+    if out.is_file():
+        raise InputError(f"--out {out} is a file: merged makes a folder, choose another --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise InputError(f"{out} is there already: choose another --out, or give --overwrite")
+    if not (out / "model_index.json").is_file():
+        raise InputError(f"{out} holds something else than a model, so it is not replaced: choose another --out")
+
+
+def _merge(base: Path, out: Path, state: Any, info: Any) -> "Merged":
+    from worldr1.train.merging import merge_folder
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("merging", total=None)
+        show = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+        return merge_folder(base, out, state, info, on_progress=show)
