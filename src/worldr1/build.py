@@ -14,9 +14,9 @@ from worldr1.backends.mini import (
     load_judge,
     load_probe,
     load_reconstructor,
-    mini_base,
     mini_weights,
 )
+from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
 from worldr1.backends.wan import WanPolicy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
@@ -31,28 +31,8 @@ from worldr1.rollout.sampler import SamplerConfig
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.scene.splat import SplatRenderer
 from worldr1.train.lora import LoraConfig, load_adapter
+from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 from worldr1.train.trainer import TrainConfig
-
-MINI = "mini"
-"""Name of the packaged model."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
-    """The base model."""
-
-    folder: str = MINI
-    """A `save_pretrained` folder of a Wan pipeline, or "mini" for the one in the package."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen base; the LoRA is always float32."""
-    tf32: bool = False
-    """Let float32 matrix products on a GPU round their inputs to TF32: faster, and ratios are then 1 to about 1e-3."""
-    decode_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the VAE's arithmetic when it decodes; its weights stay float32. bfloat16 is faster on a GPU."""
-    compile: bool = False
-    """Let torch compile the transformer's blocks: a minute at the start of a run on a GPU, fewer launches after."""
-    guidance: float = 1.0
-    """Classifier-free guidance in rollout, replay and evaluation alike; 1 is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,24 +124,42 @@ def choose_device(name: str = "auto") -> str:
 
 def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -> WanPolicy:
     """The base model, with the adapter file `lora` on it if given. Raises InputError for an unusable folder or file."""
+    policy = _load(model, device)
+    if not isinstance(policy, WanPolicy):
+        raise InputError(f"{model.folder} is a CogVideoX model, which only generates; choose a Wan 2.1 model.")
+    if lora is not None:
+        _put_on(lora, policy, model)
+        if model.lora_products == "base":
+            compute_in_base_dtype(policy.transformer)
+    compile_model(policy, model)
+    return policy
+
+
+def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None) -> VideoModel:
+    """A model that makes videos, the adapter file `lora` merged into its weights: nothing of it costs time.
+
+    Raises InputError for an unusable folder or file.
+    """
+    generator = _load(model, device)
+    if lora is not None:
+        _put_on(lora, generator, model)
+        merge_for_good(generator.transformer)
+    compile_model(generator, model)
+    return generator
+
+
+def _load(model: ModelConfig, device: str) -> VideoModel:
     transformers.logging.disable_progress_bar()  # our own bars say what takes long
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
-    policy = WanPolicy.from_folder(
-        mini_base() if model.folder == MINI else model.folder,
-        device=device,
-        dtype=getattr(torch, model.dtype),
-        decode_dtype=getattr(torch, model.decode_dtype),
-        guidance=model.guidance,
-    )
-    if model.compile:
-        policy.compile()
-    if lora is not None:
-        info = load_adapter(lora, policy.transformer)
-        if info.guidance != model.guidance:
-            raise InputError(
-                f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."
-            )
-    return policy
+    return load_model(model, device)
+
+
+def _put_on(lora: Path, loaded: VideoModel, model: ModelConfig) -> None:
+    info = load_adapter(lora, loaded.transformer)
+    if info.guidance != model.guidance:
+        raise InputError(
+            f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."
+        )
 
 
 def build_renderer(device: str) -> Renderer:
@@ -199,7 +197,7 @@ def evaluation_config(config: ExperimentConfig, *, seed: int) -> EvaluationConfi
     )
 
 
-def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, int, int]:
+def check_clip(config: ExperimentConfig, policy: VideoModel) -> tuple[int, int, int, int]:
     """Latent shape of the recipe's clips. Raises InputError or ConfigError for sizes that a model cannot take."""
     clip = config.clip
     shape = policy.latent_shape(clip.frames, clip.height, clip.width)

@@ -72,6 +72,10 @@ class BestOfN:
             for request, members in zip(requests, latents, strict=True)
         ]
 
+    def trained_rows(self, num_groups: int, group_size: int) -> int:
+        """Examples in one chunk; a group trains on one video, whatever its size."""
+        return min(self._sampler.batch, num_groups * self._objective.draws)
+
     def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
         """The mean loss over the groups' best videos and `draws` fresh noises and levels for each."""
         best = [_best(group.batch) for group in groups]

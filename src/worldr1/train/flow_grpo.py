@@ -53,6 +53,13 @@ class FlowGrpo:
         with nullcontext() if self._sampler.exact_replay else merged_lora(transformer):
             return sample_groups(self._policy, requests, config=self._sampler, policy_version=policy_version)
 
+    def trained_rows(self, num_groups: int, group_size: int) -> int:
+        """Latents of a replayed step, or (without `exact_replay`) of the steps that are replayed together."""
+        states = self.num_starts(group_size)
+        if self._sampler.exact_replay:
+            return states
+        return max(states, min(self._sampler.batch, num_groups * self._sampler.sde_steps * states))
+
     def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
         """The mean loss of the groups' recorded transitions, the same ones in every epoch."""
         recorded = [
