@@ -100,7 +100,7 @@ class BestOfN:
         noise = self._draw_noise(rollout.trajectory, [derive_seed(seed, "fit-noise", epoch, i) for i in range(draws)])
         steps = torch.randint(self._sampler.num_steps, (draws,), generator=make_generator(seed, "fit-level", epoch))
         return _Examples(
-            clean=rollout.latents[member].expand_as(noise),
+            clean=rollout.latents[member].to(noise.device).expand_as(noise),
             noise=noise,
             sigmas=torch.tensor(self._sampler.sigmas)[steps].to(noise),
             embeddings=group.embeddings.expand(draws, -1, -1),

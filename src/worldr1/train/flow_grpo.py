@@ -75,7 +75,8 @@ class FlowGrpo:
     def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
         """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
         sampler, objective = self._sampler, self._objective
-        steps = [step for step, _ in recorded]
+        # waiting groups may lie in host memory (train.groups_in_flight)
+        steps = [step._replace(rollout=step.rollout.to(step.embeddings.device)) for step, _ in recorded]
         references: Sequence[Tensor | None] = [None] * len(steps)
         if objective.kl_beta > 0:
             with torch.no_grad(), base_model(self._policy.transformer, self._base_state):
@@ -91,8 +92,8 @@ class FlowGrpo:
                 valid=group.valid,
                 scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
             )
-            for replayed, reference, (step, group) in zip(
-                replay(self._policy, steps, config=sampler), references, recorded, strict=True
+            for replayed, reference, step, (_, group) in zip(
+                replay(self._policy, steps, config=sampler), references, steps, recorded, strict=True
             )
         ]
         (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()
