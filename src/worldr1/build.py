@@ -25,6 +25,7 @@ from worldr1.evaluate.judging import Judge
 from worldr1.evaluate.probing import WordProbe
 from worldr1.protocols import Renderer
 from worldr1.rewards.composite import CompositeReward, RewardConfig
+from worldr1.rewards.profiles import PROFILES
 from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig
@@ -168,10 +169,22 @@ def build_renderer(device: str) -> Renderer:
 
 
 def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward:
-    """The composite reward on the mini models. Raises ConfigError for clips of another size than theirs."""
+    """The composite reward on the mini models. Raises ConfigError for other models, and clips of another size."""
+    check_reward(config)
     _check_mini_size(clip)
     critic, quality, perceptual = load_heads(device)
     return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
+
+
+def check_reward(config: RewardConfig) -> None:
+    """Raises ConfigError for a profile whose models no code runs yet: asked before anything large is loaded."""
+    if config.profile == "mini":
+        return
+    names = ", ".join(model.name for model in PROFILES[config.profile])
+    raise ConfigError(
+        f'The reward models of reward.profile = "{config.profile}" ({names}) cannot be run by worldr1 yet: such a '
+        'recipe can be planned (worldr1 plan) but not trained, and reward.profile = "mini" judges mini clips only.'
+    )
 
 
 def build_judge(device: str, *, weights: Path | None = None) -> Judge:

@@ -23,6 +23,7 @@ from worldr1.build import (
     build_policy,
     build_reward,
     check_clip,
+    check_reward,
     choose_device,
     evaluation_config,
 )
@@ -306,6 +307,7 @@ class Session:
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
+    check_reward(config.reward)
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
     shape = check_clip(config, policy)

@@ -19,6 +19,7 @@ from worldr1.errors import InputError, WorldR1Error
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("worldr1.cli.train", "post-train a video model from a recipe"),
+    "plan": ("worldr1.cli.plan", "predict memory, seconds and updates of a recipe on a GPU"),
     "generate": ("worldr1.cli.generate", "make videos from a prompt with camera words"),
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),
     "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
