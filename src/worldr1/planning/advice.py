@@ -58,7 +58,7 @@ def _plan(recipe: str, load: Load, words: Sequence[str], card: Card, gpus: int, 
 
 
 def _harmless(config: ExperimentConfig) -> list[str]:
-    """Changes after which the same is trained."""
+    """Changes after which the same is trained, up to rounding and the seams of tiles."""
     model, reward, train = config.model, config.reward, config.train
     applicable = {
         "model.gradient_checkpointing=true": model.gradient_checkpointing is False,
@@ -68,6 +68,7 @@ def _harmless(config: ExperimentConfig) -> list[str]:
         "model.text_encoder=free": model.text_encoder == "resident",
         "model.lora_products=base": model.lora_products == "float32" and model.dtype == "bfloat16",
         "train.groups_in_flight=1": (train.groups_in_flight or train.groups_per_update) > 1,
+        f"train.decode_batch={train.group_size}": train.decode_batch > train.group_size,
         "sampler.batch=1": config.sampler.batch > 1,
         "reward.batch=1": reward.batch > 1,
     }

@@ -22,6 +22,8 @@ class Card:
     fp32_tflops: float
     """Peak outside the tensor cores."""
     bandwidth_tb_s: float
+    hopper: bool = False
+    """Hopper or later: `attention = "auto"` is cuDNN there (`backends.attention`)."""
     measured: bool = False
     """Whether seconds rest on measurements of this card."""
 
@@ -29,14 +31,22 @@ class Card:
 CARDS: Mapping[str, Card] = {
     card.name: card
     for card in (
-        Card(name="h200", memory_gib=140.4, bf16_tflops=989, fp32_tflops=67, bandwidth_tb_s=4.8, measured=True),
-        Card(name="h100", memory_gib=79.6, bf16_tflops=989, fp32_tflops=67, bandwidth_tb_s=3.35),
-        Card(name="b200", memory_gib=179.0, bf16_tflops=2250, fp32_tflops=80, bandwidth_tb_s=8.0),
+        Card(
+            name="h200",
+            memory_gib=140.4,
+            bf16_tflops=989,
+            fp32_tflops=67,
+            bandwidth_tb_s=4.8,
+            hopper=True,
+            measured=True,
+        ),
+        Card(name="h100", memory_gib=79.6, bf16_tflops=989, fp32_tflops=67, bandwidth_tb_s=3.35, hopper=True),
+        Card(name="b200", memory_gib=179.0, bf16_tflops=2250, fp32_tflops=80, bandwidth_tb_s=8.0, hopper=True),
         Card(name="a100-80gb", memory_gib=80.0, bf16_tflops=312, fp32_tflops=19.5, bandwidth_tb_s=2.039),
         Card(name="a100-40gb", memory_gib=40.0, bf16_tflops=312, fp32_tflops=19.5, bandwidth_tb_s=1.555),
         Card(name="l40s", memory_gib=45.0, bf16_tflops=362, fp32_tflops=91.6, bandwidth_tb_s=0.864),
         Card(name="a6000", memory_gib=48.0, bf16_tflops=154.8, fp32_tflops=38.7, bandwidth_tb_s=0.768),
-        Card(name="rtx5090", memory_gib=31.8, bf16_tflops=209.5, fp32_tflops=104.8, bandwidth_tb_s=1.792),
+        Card(name="rtx5090", memory_gib=31.8, bf16_tflops=209.5, fp32_tflops=104.8, bandwidth_tb_s=1.792, hopper=True),
         Card(name="rtx4090", memory_gib=24.0, bf16_tflops=165.2, fp32_tflops=82.6, bandwidth_tb_s=1.008),
         Card(name="rtx3090", memory_gib=24.0, bf16_tflops=71, fp32_tflops=35.6, bandwidth_tb_s=0.936),
     )

@@ -53,17 +53,18 @@ def plan_memory(job: Job, share: Share, card: Card) -> Memory:
     always = _always(job)
     room = (card.memory_gib - RESERVED_GIB) / (1 + FRAGMENTATION) - sum(always.values())
     members = share.in_flight * job.config.train.group_size
+    filmed = max(members, job.config.train.decode_batch)  # evaluations judge so many at a time
     held = 0.0 if share.flights > 1 else share.groups * job.work.recorded * _latent_gib(job)
     steps = {on: held + _step_gib(job, checkpointing=on) for on in (True, False)}
     asked = job.config.model.gradient_checkpointing
     checkpointing = steps[False] > room if asked == "auto" else asked
-    decodes = {on: _decode_gib(job, members, tiled=on) for on in (True, False)}
+    decodes = {on: _decode_gib(job, filmed, tiled=on) for on in (True, False)}
     mode = job.config.model.decode
     tiled = decodes[False] > room if mode == "auto" else mode == "tiled"
     stages = {
         ROLLOUT: _rollout_gib(job, share, members),
         DECODE: decodes[tiled],
-        REWARD: _reward_gib(job, members),
+        REWARD: _reward_gib(job, filmed),
         STEP: steps[checkpointing],
     }
     if job.config.model.text_encoder == "free":

@@ -1,5 +1,6 @@
 """A recipe on a GPU: memory, seconds, updates in the time, and what all of that assumes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from worldr1.planning.memory import Memory, plan_memory
 from worldr1.planning.reward_cost import reward_seconds, swap_seconds
 from worldr1.planning.speed import PRODUCTS, Speed
 from worldr1.planning.work import Guidance, Share
+from worldr1.train.trainer import TrainConfig
 
 LOADING_S = 180.0
 """From the command to the first forward, without compiling and text encoding: assumed."""
@@ -57,7 +59,7 @@ class Plan:
     evaluations_s: float
     """The evaluations before and after."""
     updates: int
-    """That fit into the time; at most the recipe's."""
+    """That fit into the time, and into train.max_minutes; at most the recipe's."""
     updates_asked: int
     """The recipe's."""
     samples: int
@@ -87,8 +89,7 @@ def make_plan(recipe: str, config: ExperimentConfig, card: Card, *, gpus: int, h
     seconds = _seconds(job, share, calls)
     evaluations = 2 * _evaluation_s(job, calls) / gpus
     start = _start_s(job, speed)
-    left = 3600 * hours - start - evaluations
-    updates = max(0, min(config.train.updates, int(left / seconds.update)))
+    updates = _updates(config.train, seconds.update, 3600 * hours - start - evaluations)
     return Plan(
         recipe=recipe,
         card=card,
@@ -104,6 +105,14 @@ def make_plan(recipe: str, config: ExperimentConfig, card: Card, *, gpus: int, h
         samples=updates * config.train.groups_per_update * config.train.group_size,
         notes=_notes(job, speed, share, gpus),
     )
+
+
+def _updates(train: TrainConfig, update_s: float, left_s: float) -> int:
+    """That are finished in so many seconds, or when one of the recipe's own lengths is reached."""
+    lengths = [train.updates, max(0, int(left_s / update_s))]
+    if train.max_minutes is not None:
+        lengths.append(math.ceil(60 * train.max_minutes / update_s))
+    return min(lengths)
 
 
 def _calls(job: Job, speed: Speed, memory: Memory) -> dict[str, float]:

@@ -13,8 +13,8 @@ from worldr1.rewards.profiles import PROFILES, RewardModel
 
 PROCESSED_PX, PATCH_PX = 504, 14
 """Longer side and patch of what Depth Anything 3 sees (`backends.depth_anything3`)."""
-BACKBONES: Mapping[str, tuple[int, int, int]] = {"DA3-GIANT-1.1": (1536, 40, 13), "DA3-BASE": (768, 12, 4)}
-"""Width, blocks, and how many of these attend across all frames."""
+BACKBONES: Mapping[str, tuple[int, int]] = {"DA3-GIANT-1.1": (1536, 13), "DA3-BASE": (768, 4)}
+"""Width, and how many blocks attend across all frames."""
 GAUSSIAN_HEAD = ("DA3-GIANT-1.1",)
 """Models that say 38 float32 numbers per pixel for their Gaussians, of which three copies live at once."""
 HEADS = 2.0
@@ -61,7 +61,7 @@ def reward_flops(model: RewardModel, clip: Clip, *, quality_frames: int) -> floa
     """Operations of one model on one video."""
     height, width = clip.processed
     if model.role == "reconstructor":
-        dim, _, across = BACKBONES[model.name]
+        dim, across = BACKBONES[model.name]
         tokens = clip.frames * (1 + height * width // PATCH_PX**2)
         return HEADS * 2.0 * model.parameters * tokens + across * 4.0 * tokens**2 * dim
     if model.role == "critic":
@@ -107,7 +107,7 @@ def _working_bytes(model: RewardModel, clip: Clip, *, videos: int) -> float:
     """The 3D model works on one video at a time and keeps the Gaussians (14 numbers each) of all in the call."""
     if model.role != "reconstructor":
         return LANGUAGE_MODEL_BYTES
-    dim, _, _ = BACKBONES[model.name]
+    dim, _ = BACKBONES[model.name]
     tokens = clip.gaussians / PATCH_PX**2
     backbone = 12 * 2.0 * tokens * dim
     head = 3 * 4.0 * 128 * min(8, clip.frames) * clip.gaussians / clip.frames

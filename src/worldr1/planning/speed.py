@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worldr1.errors import InputError
-from worldr1.planning.cards import CARDS, Card
+from worldr1.planning.cards import Card
 from worldr1.planning.flops import Flops, backward_flops, blocks_flops, forward_flops
 from worldr1.planning.shapes import Lora, Pass, Transformer
 
@@ -35,8 +35,6 @@ FLOAT32_PRODUCTS = 0.5
 """Share of the float32 peak that an adapter's narrow products reach: assumed."""
 CONVOLUTIONS = {"float32": 99.0 / 989, "bfloat16": 150.5 / 989}
 """Operations of the decoder as a share of the bfloat16 peak, by dtype: fitted to 2.78 and 1.83 s."""
-HOPPER = ("h200", "h100", "b200", "rtx5090")
-"""Cards on which `attention = "auto"` is cuDNN (`backends.attention`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +50,8 @@ class Speed:
     @classmethod
     def of(cls, card: Card, *, attention: str, dtype: str, compiled: bool) -> "Speed":
         """From the keys model.attention, dtype and compile. Raises InputError for kernels that are not measured."""
-        hopper = card.name in HOPPER
         if attention == "auto":
-            attention = "cudnn" if hopper and dtype == "bfloat16" else "flash"
+            attention = "cudnn" if card.hopper and dtype == "bfloat16" else "flash"
         if attention not in ("cudnn", "flash"):
             raise InputError(f'plan knows the attention kernels cudnn and flash, not "{attention}"; try "auto".')
         kernel: Kernel = "cudnn" if attention == "cudnn" else "flash"
@@ -81,7 +78,7 @@ class Speed:
 
     def _products(self, flops: Flops, lora: Lora | None) -> float:
         attention = ATTENTION
-        if self.attention == "flash" and self.card.name in HOPPER:
+        if self.attention == "flash" and self.card.hopper:
             attention = FLASH_ON_HOPPER
         peak = self.card.bf16_tflops * 1e12
         if self.base_bytes == 4:
@@ -126,7 +123,3 @@ def adapter_bytes(network: Transformer, given: Pass, lora: Lora, base_bytes: int
     per_number = 3 * base_bytes + 6 * lora.number_bytes if wide else 7 * base_bytes
     numbers = sum(given.rows_of(x) * (x.inputs + x.outputs) / 2 for x in lora.layers(network))
     return network.layers * numbers * per_number
-
-
-MEASURED_CARD = CARDS["h200"]
-"""Whose figures everything above is fitted to."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from worldr1.build import load_experiment
 from worldr1.errors import InputError
 from worldr1.planning.cards import CARDS, find_card, needed_gib, recognise
-from worldr1.planning.memory import REWARD, ROLLOUT, STEP, TEXT
+from worldr1.planning.memory import DECODE, REWARD, ROLLOUT, STEP, TEXT
 from worldr1.planning.plan import Plan, make_plan
 from worldr1.rewards.profiles import PROFILES
 
@@ -99,6 +99,14 @@ def test_groups_in_flight_bound_the_memory_and_cost_no_time() -> None:
     assert all_at_once.memory.stages[STEP] > one.memory.stages[STEP]  # its records stay on the GPU
 
 
+def test_evaluations_judge_a_batch_at_a_time() -> None:
+    """32 videos instead of the 8 of a group in flight: 24 more of 0.36 GiB, decoded and judged."""
+    usual, large = plan(), plan("train.decode_batch=32")
+    for stage in (DECODE, REWARD):
+        assert large.memory.stages[stage] - usual.memory.stages[stage] > 8
+    assert large.memory.stages[ROLLOUT] == usual.memory.stages[ROLLOUT]
+
+
 def test_gpus_share_the_groups_and_hours_buy_updates() -> None:
     one, many = plan("train.updates=100000"), plan("train.updates=100000", gpus=48)
     assert one.seconds.update == pytest.approx(48 * many.seconds.update, rel=1e-6)
@@ -107,6 +115,29 @@ def test_gpus_share_the_groups_and_hours_buy_updates() -> None:
     assert plan(hours=0.01).updates == 0
     capped = plan("train.updates=7", gpus=48)
     assert (capped.updates, capped.samples) == (7, 7 * 48 * 8)
+
+
+def test_seconds_are_calls_times_what_an_update_does() -> None:
+    """Of 48 groups of 8 videos in six flights, on two GPUs: 24 groups each, in three."""
+    found = plan("train.groups_in_flight=8", "reward.placement=swap", gpus=2)
+    seconds, calls, videos = found.seconds, found.per_call, 24 * 8
+    sampled = sum(k + 1 + 8 * (19 - k) for k in range(2, 10)) / 8
+    swapping = 3 * sum(model.num_bytes for model in PROFILES["paper"]) / 20e9
+    assert seconds.rollout == pytest.approx(24 * sampled * calls["velocity"])
+    assert seconds.decode == pytest.approx(videos * calls["decode"])
+    assert seconds.reward == pytest.approx(videos * calls["reward"] + swapping)
+    assert seconds.step == pytest.approx(24 * (calls["trained"] + calls["reference"]))
+    assert seconds.update == sum((seconds.rollout, seconds.decode, seconds.reward, seconds.step))
+    assert calls["reference"] < calls["velocity"] < calls["trained"]
+    assert plan("objective.kl_beta=0").seconds.step == pytest.approx(48 * plan().per_call["trained"])
+
+
+def test_updates_are_what_the_time_or_the_recipe_allows() -> None:
+    found = plan("train.updates=100000", hours=100.0)
+    left = 100 * 3600 - found.start_s - found.evaluations_s
+    assert found.updates == int(left / found.seconds.update) > 30
+    minutes = 3.5 * found.seconds.update / 60
+    assert plan(f"train.max_minutes={minutes}", hours=100.0).updates == 4  # the fourth update uses it up
 
 
 def test_the_text_encoder_is_there_only_while_it_is_needed() -> None:
