@@ -1,12 +1,16 @@
 """What holds for every test: no network, one thread, reproducible examples."""
 
 import os
+import tempfile
 
 import hypothesis
 
 # Before torch is imported: tests must not depend on the hub, and idle threads of parallel processes must not spin.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# and not leave text embeddings of tiny models in the user's cache folder
+_cache = tempfile.TemporaryDirectory(prefix="worldr1-cache-")
+os.environ["WORLDR1_CACHE"] = _cache.name
 
 hypothesis.settings.register_profile("worldr1", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("worldr1")

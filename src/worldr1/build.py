@@ -14,9 +14,9 @@ from worldr1.backends.mini import (
     load_judge,
     load_probe,
     load_reconstructor,
-    mini_base,
     mini_weights,
 )
+from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
 from worldr1.backends.wan import WanPolicy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
@@ -25,6 +25,7 @@ from worldr1.evaluate.judging import Judge
 from worldr1.evaluate.probing import WordProbe
 from worldr1.protocols import Renderer
 from worldr1.rewards.composite import CompositeReward, RewardConfig
+from worldr1.rewards.profiles import PROFILES
 from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig
@@ -32,28 +33,8 @@ from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.scene.splat import SplatRenderer
 from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.lora import load_adapter
+from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 from worldr1.train.trainer import TrainConfig
-
-MINI = "mini"
-"""Name of the packaged model."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
-    """The base model."""
-
-    folder: str = MINI
-    """A `save_pretrained` folder of a Wan pipeline, or "mini" for the one in the package."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the frozen base; the LoRA is always float32."""
-    tf32: bool = False
-    """Let float32 matrix products on a GPU round their inputs to TF32: faster, and ratios are then 1 to about 1e-3."""
-    decode_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the VAE's arithmetic when it decodes; its weights stay float32. bfloat16 is faster on a GPU."""
-    compile: bool = False
-    """Let torch compile the transformer's blocks: a minute at the start of a run on a GPU, fewer launches after."""
-    guidance: float = 1.0
-    """Classifier-free guidance in rollout, replay and evaluation alike; 1 is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,24 +126,38 @@ def choose_device(name: str = "auto") -> str:
 
 def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -> WanPolicy:
     """The base model, with the adapter file `lora` on it if given. Raises InputError for an unusable folder or file."""
-    transformers.logging.disable_progress_bar()  # our own bars say what takes long
-    torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
-    policy = WanPolicy.from_folder(
-        mini_base() if model.folder == MINI else model.folder,
-        device=device,
-        dtype=getattr(torch, model.dtype),
-        decode_dtype=getattr(torch, model.decode_dtype),
-        guidance=model.guidance,
-    )
-    if model.compile:
-        policy.compile()
+    policy = _load(model, device)
+    if not isinstance(policy, WanPolicy):
+        raise InputError(f"{model.folder} is a CogVideoX model, which only generates; choose a Wan 2.1 model.")
     if lora is not None:
         info = load_adapter(lora, policy.transformer, model=model.folder)
         if info.guidance != model.guidance:
             raise InputError(
                 f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."
             )
+        if model.lora_products == "base":
+            compute_in_base_dtype(policy.transformer)
+    compile_model(policy, model)
     return policy
+
+
+def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None) -> VideoModel:
+    """A model that makes videos, the adapter file `lora` merged into its weights: nothing of it costs time.
+
+    Raises InputError for an unusable folder or file.
+    """
+    generator = _load(model, device)
+    if lora is not None:
+        load_adapter(lora, generator.transformer, model=model.folder)
+        merge_for_good(generator.transformer)
+    compile_model(generator, model)
+    return generator
+
+
+def _load(model: ModelConfig, device: str) -> VideoModel:
+    transformers.logging.disable_progress_bar()  # our own bars say what takes long
+    torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
+    return load_model(model, device)
 
 
 def build_renderer(device: str) -> Renderer:
@@ -171,10 +166,22 @@ def build_renderer(device: str) -> Renderer:
 
 
 def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward:
-    """The composite reward on the mini models. Raises ConfigError for clips of another size than theirs."""
+    """The composite reward on the mini models. Raises ConfigError for other models, and clips of another size."""
+    check_reward(config)
     _check_mini_size(clip)
     critic, quality, perceptual = load_heads(device)
     return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
+
+
+def check_reward(config: RewardConfig) -> None:
+    """Raises ConfigError for a profile whose models no code runs yet: asked before anything large is loaded."""
+    if config.profile == "mini":
+        return
+    names = ", ".join(model.name for model in PROFILES[config.profile])
+    raise ConfigError(
+        f'The reward models of reward.profile = "{config.profile}" ({names}) cannot be run by worldr1 yet: such a '
+        'recipe can be planned (worldr1 plan) but not trained, and reward.profile = "mini" judges mini clips only.'
+    )
 
 
 def build_judge(device: str, *, weights: Path | None = None) -> Judge:
@@ -200,7 +207,7 @@ def evaluation_config(config: ExperimentConfig, *, seed: int) -> EvaluationConfi
     )
 
 
-def check_clip(config: ExperimentConfig, policy: WanPolicy) -> tuple[int, int, int, int]:
+def check_clip(config: ExperimentConfig, policy: VideoModel) -> tuple[int, int, int, int]:
     """Latent shape of the recipe's clips. Raises InputError or ConfigError for sizes that a model cannot take."""
     clip = config.clip
     shape = policy.latent_shape(clip.frames, clip.height, clip.width)

@@ -3,7 +3,7 @@
 The mini models, the real ones and a user's own all stand behind these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -38,6 +38,39 @@ class VideoPolicy(Protocol):
 
     def decode(self, latents: Float[Tensor, "B C L h w"]) -> Float[Tensor, "B T 3 H W"]:
         """Video in 0..1, float32."""
+        ...
+
+
+class VideoSampler(Protocol):
+    """A text-to-video model that generates and is not trained (its velocities may be of another kind)."""
+
+    transformer: nn.Module
+
+    def padding_frames(self, num_frames: int) -> int:
+        """Video frames that are sampled before the first one and dropped; usually 0."""
+        ...
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, L, h, w) of a clip, padding frames included; raises InputError for a size that it cannot make."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Float[Tensor, "P S D"]:
+        """Text embeddings, as the pipeline makes them."""
+        ...
+
+    def sample(
+        self,
+        embeddings: Float[Tensor, "B S D"],
+        start: Float[Tensor, "B C L h w"],
+        *,
+        num_steps: int,
+        on_step: Callable[[], None],
+    ) -> Float[Tensor, "B C L h w"]:
+        """Clean latents of start noise N(0, I), without further randomness."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "B C L h w"], *, padding_frames: int) -> Float[Tensor, "B T 3 H W"]:
+        """Video in 0..1, float32, without the padding frames."""
         ...
 
 

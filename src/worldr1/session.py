@@ -1,6 +1,7 @@
 """A whole training run as a user sees it: evaluate, train, evaluate again, report. Resumable at every update."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from worldr1 import __version__
+from worldr1.backends.models import describe
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import (
     MINI,
@@ -24,6 +26,7 @@ from worldr1.build import (
     build_policy,
     build_reward,
     check_clip,
+    check_reward,
     choose_device,
     evaluation_config,
 )
@@ -45,6 +48,7 @@ from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, Tra
 from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from worldr1.train.lora import base_model, prepare_trainable
+from worldr1.train.lora_products import compute_in_base_dtype
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.startup import RatioLimits, StartupChecks
 from worldr1.train.stopping import Look
@@ -156,7 +160,9 @@ class Session:
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
+        print(describe(self.policy, self.config.model), file=sys.stderr)
         with self.log:
+            self._encode_prompts()
             # resumed without this evaluation, the weights are no longer the base's
             with base_model(self.trainer.policy.transformer, self.trainer.base_state):
                 before = self._evaluation(BEFORE)
@@ -179,6 +185,22 @@ class Session:
         yield f"report:  {report}"
 
     # ------------------------------------------------------------------------------------------------------ stages
+
+    @property
+    def policy(self) -> WanPolicy:
+        """The trainer's policy."""
+        policy = self.trainer.policy
+        assert isinstance(policy, WanPolicy), "_trainer builds no other"
+        return policy
+
+    def _encode_prompts(self) -> None:
+        """Every prompt of the run, once: then the text encoder is not needed any more."""
+        if not self.policy.prompts.stores:
+            return
+        sets = self.trainer.prompts
+        texts = [prompt.text for prompt in (*sets.main, *sets.dynamic, *self.test, *self.judge_prompts)]
+        with self._bar("prompts", len(texts)) as show:
+            self.policy.prepare_prompts(texts, on_progress=show)
 
     def _evaluation(self, name: str) -> Evaluation:
         folder = self.run_dir / PREVIEWS / name
@@ -278,9 +300,7 @@ class Session:
         """The adapter, or (all parameters trained) the whole model as a folder for `--model`; EMA weights."""
         final = self.run_dir / FINAL
         if self.config.train.trainable == "full":
-            policy = self.trainer.policy
-            assert isinstance(policy, WanPolicy), "_trainer builds no other"
-            policy.pipeline().save_pretrained(final / MODEL)
+            self.policy.pipeline().save_pretrained(final / MODEL)
             return final / MODEL
         path = final / ADAPTER_FILE
         save_adapter(path, self.trainer.ema.values, _adapter_info(self.config, self.trainer.policy.transformer))
@@ -324,9 +344,10 @@ def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
+    check_reward(config.reward)
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
-    check_clip(config, policy)
+    shape = check_clip(config, policy)
     reward: CompositeReward = build_reward(config.reward, device, config.clip)
     base_state = None
     if config.train.trainable == "full":
@@ -337,8 +358,17 @@ def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
         lora=config.lora,
         generator=make_generator(config.train.seed, "lora"),
     )
+    if config.train.trainable == "lora" and config.model.lora_products == "base":
+        compute_in_base_dtype(policy.transformer)
     method = Method(sampler=config.sampler, noise=config.noise, objective=config.objective, phases=config.phases)
     clip = (config.clip.frames, config.clip.height, config.clip.width)
-    return Trainer(
+    trainer = Trainer(
         policy, parameters, reward, prompts, config=config.train, method=method, clip=clip, base_state=base_state
     )
+    policy.checkpoint_gradients(
+        config.model.gradient_checkpointing,
+        rows=trainer.algorithm.trained_rows(config.train.groups_per_update, config.train.group_size),
+        latent_shape=shape,
+        lora_float32=config.model.lora_products == "float32",
+    )
+    return trainer

@@ -3,7 +3,7 @@
 prompt -> CameraPlan -> Trajectory -> start noise -> Rollout -> RewardResult -> advantages -> update
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -163,6 +163,16 @@ class Rollout:
     """The rollout policy's velocity at `states`."""
     latents: Float[Tensor, "G C L h w"]
     """The final, clean latents."""
+
+    def to(self, device: torch.device | str) -> "Rollout":
+        """The same rollout with its tensors on `device`; those that are there already are not copied."""
+        return replace(
+            self,
+            states=tuple(state.to(device) for state in self.states),
+            next_states=tuple(state.to(device) for state in self.next_states),
+            old_velocities=tuple(velocity.to(device) for velocity in self.old_velocities),
+            latents=self.latents.to(device),
+        )
 
 
 def intrinsics_px(height: int, width: int, focal_per_width: float = FOCAL_PER_WIDTH) -> Float[Tensor, "3 3"]:

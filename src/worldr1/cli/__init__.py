@@ -19,6 +19,7 @@ from worldr1.errors import InputError, WorldR1Error
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("worldr1.cli.train", "post-train a video model from a recipe"),
+    "plan": ("worldr1.cli.plan", "predict memory, seconds and updates of a recipe on a GPU"),
     "generate": ("worldr1.cli.generate", "make videos from a prompt with camera words"),
     "export": ("worldr1.cli.export", "write a trained LoRA for ComfyUI, diffusers, or merged"),
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),

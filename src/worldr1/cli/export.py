@@ -82,10 +82,10 @@ def _base(model: str | None) -> Path | None:
     if model is None:
         return None
     from worldr1.backends.mini import mini_base
-    from worldr1.backends.wan import check_folder
+    from worldr1.backends.model_folder import check_folder, find_folder
 
-    folder = mini_base() if model == "mini" else Path(model)
-    check_folder(folder)
+    folder = mini_base() if model == "mini" else find_folder(model)
+    check_folder(folder, pipeline="WanPipeline")
     return folder
 
 

@@ -22,6 +22,7 @@ from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstr
 from worldr1.rewards.depth_units import depth_units
 from worldr1.rewards.guard import Fault, Result, call_each
 from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_jobs, meta_view_side
+from worldr1.rewards.profiles import Placement, ProfileName
 from worldr1.rewards.quality import QualityConfig, quality_reward
 from worldr1.rewards.reconstruction import (
     BEHIND_GREY,
@@ -70,6 +71,11 @@ class RewardWeights:
 class RewardConfig:
     """The whole reward."""
 
+    profile: ProfileName = "mini"
+    """Which models judge: the mini world's, or those of `rewards.profiles`, of which `worldr1 plan` knows the sizes."""
+    placement: Placement = "resident"
+    """Where they are while the policy works: "resident": on its GPU; "swap": in host memory, each of them on the GPU
+    while it scores; "remote": on other GPUs."""
     weights: RewardWeights = field(default_factory=RewardWeights)
     trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
@@ -83,6 +89,8 @@ class RewardConfig:
     """Videos per model call."""
 
     def __post_init__(self) -> None:
+        if self.profile == "mini" and self.placement != "resident":
+            raise ConfigError(f'placement = "{self.placement}" is for real models; the mini ones are resident.')
         if self.batch < 1:
             raise ConfigError("The reward's batch must be at least 1.")
         if not self.rejected_value <= 0:

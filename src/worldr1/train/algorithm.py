@@ -48,6 +48,10 @@ class Algorithm(Protocol):
         """One rollout per request, in order. policy_version: updates done so far."""
         ...
 
+    def trained_rows(self, num_groups: int, group_size: int) -> int:
+        """Most latents in one forward with gradient, before guidance doubles them."""
+        ...
+
     def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
         """Adds the gradient of one optimizer step to the trained parameters; returns what to log.
 

@@ -72,6 +72,10 @@ class BestOfN:
             for request, members in zip(requests, latents, strict=True)
         ]
 
+    def trained_rows(self, num_groups: int, group_size: int) -> int:
+        """Examples in one chunk; a group trains on one video, whatever its size."""
+        return min(self._sampler.batch, num_groups * self._objective.draws)
+
     def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
         """The mean loss over the groups' best videos and `draws` fresh noises and levels for each."""
         best = [_best(group.batch) for group in groups]
@@ -96,7 +100,7 @@ class BestOfN:
         noise = self._draw_noise(rollout.trajectory, [derive_seed(seed, "fit-noise", epoch, i) for i in range(draws)])
         steps = torch.randint(self._sampler.num_steps, (draws,), generator=make_generator(seed, "fit-level", epoch))
         return _Examples(
-            clean=rollout.latents[member].expand_as(noise),
+            clean=rollout.latents[member].to(noise.device).expand_as(noise),
             noise=noise,
             sigmas=torch.tensor(self._sampler.sigmas)[steps].to(noise),
             embeddings=group.embeddings.expand(draws, -1, -1),

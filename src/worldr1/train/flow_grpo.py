@@ -53,6 +53,13 @@ class FlowGrpo:
         with nullcontext() if self._sampler.exact_replay else merged_lora(transformer):
             return sample_groups(self._policy, requests, config=self._sampler, policy_version=policy_version)
 
+    def trained_rows(self, num_groups: int, group_size: int) -> int:
+        """Latents of a replayed step, or (without `exact_replay`) of the steps that are replayed together."""
+        states = self.num_starts(group_size)
+        if self._sampler.exact_replay:
+            return states
+        return max(states, min(self._sampler.batch, num_groups * self._sampler.sde_steps * states))
+
     def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
         """The mean loss of the groups' recorded transitions, the same ones in every epoch."""
         recorded = [
@@ -67,7 +74,9 @@ class FlowGrpo:
 
     def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
         """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
-        sampler, steps = self._sampler, [step for step, _ in recorded]
+        sampler = self._sampler
+        # waiting groups may lie in host memory (train.groups_in_flight)
+        steps = [step._replace(rollout=step.rollout.to(step.embeddings.device)) for step, _ in recorded]
         objectives = [self._objective.for_prompt(dynamic=step.rollout.prompt.dynamic) for step in steps]
         references: Sequence[Tensor | None] = [None] * len(steps)
         if any(objective.kl_beta > 0 for objective in objectives):
@@ -84,8 +93,8 @@ class FlowGrpo:
                 valid=group.valid,
                 scale=StepScale.of(rectifications[step.step_index - sampler.first_index], rectifications),
             )
-            for objective, replayed, reference, (step, group) in zip(
-                objectives, replay(self._policy, steps, config=sampler), references, recorded, strict=True
+            for objective, replayed, reference, step, (_, group) in zip(
+                objectives, replay(self._policy, steps, config=sampler), references, steps, recorded, strict=True
             )
         ]
         (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()

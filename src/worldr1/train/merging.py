@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worldr1.backends.wan import PARTS, check_folder, json_of
+from worldr1.backends.model_folder import PARTS, check_folder, read_json
 from worldr1.errors import InputError
 from worldr1.train.adapter_file import AdapterInfo, own_metadata
 from worldr1.train.lora_formats import LoraPair, adapter_layers
@@ -49,7 +49,7 @@ def merge_folder(
     copied. `out` appears whole or not at all; a folder that is there is replaced. on_progress: files done, and all.
     Raises InputError, before anything is written, if the folder is not complete or the adapter does not fit it.
     """
-    check_folder(base)
+    check_folder(base, pipeline="WanPipeline")
     pairs = adapter_layers(state)
     files = _weight_files(base / "transformer")
     _check_fit(files, pairs, base)
@@ -75,7 +75,7 @@ def merge_folder(
 def _weight_files(folder: Path) -> list[Path]:
     """The transformer's safetensors files, in the order of their names."""
     index = folder / f"{_WEIGHTS}.index.json"
-    names = set(json_of(index).get("weight_map", {}).values()) if index.is_file() else {_WEIGHTS}
+    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {_WEIGHTS}
     files = [folder / name for name in sorted(names)]
     for file in files:
         if not file.is_file():

@@ -10,7 +10,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -57,6 +57,10 @@ class TrainConfig:
     """Videos per prompt, G."""
     groups_per_update: int = 48
     """Prompts per update."""
+    groups_in_flight: int | None = None
+    """Groups that are sampled, decoded and scored at a time; those done wait in host memory for the optimizer step,
+    whose gradient is the same. 1 needs the least GPU memory. None: all of an update's groups at once, which is the
+    fastest for small models."""
     trainable: Literal["lora", "full"] = "lora"
     lr: float = 1e-4
     weight_decay: float = 1e-4
@@ -84,6 +88,8 @@ class TrainConfig:
         for name, low in {"group_size": 2, "weight_decay": 0, **dict.fromkeys(counts, 1)}.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give at least {low}.")
+        if self.groups_in_flight is not None and self.groups_in_flight < 1:
+            raise ConfigError(f"train.groups_in_flight is {self.groups_in_flight}: give at least 1, or none for all.")
         for name in ("lr", "adam_eps", "max_grad_norm_ratio", "std_floor", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -198,10 +204,15 @@ class Trainer:
         """
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
-        rollouts, embeddings = self._roll_out(number, phase)
-        rollout_s = time.monotonic() - start
-        groups = self._score(rollouts, phase)
-        reward_s = time.monotonic() - start - rollout_s
+        prompts, embeddings = self._draw_prompts(number, phase)
+        groups: list[GroupBatch] = []
+        reward_s = 0.0
+        for slots in self._flights():
+            rollouts = self._roll_out(number, {slot: prompts[slot] for slot in slots}, embeddings)
+            scoring = time.monotonic()
+            groups += self._score(rollouts, phase)
+            reward_s += time.monotonic() - scoring
+        rollout_s = time.monotonic() - start - reward_s
         metrics: Metrics = {"update": number, "phase": phase.value, **reward_metrics(groups)}
         metrics |= self._mean_measures(groups)
         num_faults = self._check_faults(groups)
@@ -220,13 +231,24 @@ class Trainer:
             )
         return metrics
 
-    def _roll_out(self, number: int, phase: Phase) -> tuple[list[Rollout], list[Tensor]]:
+    def _draw_prompts(self, number: int, phase: Phase) -> tuple[list[Prompt], list[Tensor]]:
+        """The update's prompts and their embeddings [1, S, D]."""
+        generator = make_generator(self.config.seed, "prompts", number)
+        prompts = self.prompts.draw(phase, self.config.groups_per_update, generator)
+        # in one call: all embeddings of an update have one shape
+        return prompts, list(self.policy.encode([prompt.text for prompt in prompts]).split(1))
+
+    def _flights(self) -> list[range]:
+        """The places in the update of the groups that are sampled together."""
+        num = self.config.groups_per_update
+        size = self.config.groups_in_flight or num
+        return [range(first, min(first + size, num)) for first in range(0, num, size)]
+
+    def _roll_out(self, number: int, prompts: Mapping[int, Prompt], embeddings: Sequence[Tensor]) -> list[Rollout]:
+        """Groups of some of the update's prompts, by their place in it."""
         config = self.config
-        generator = make_generator(config.seed, "prompts", number)
-        prompts = self.prompts.draw(phase, config.groups_per_update, generator)
-        encoded = self.policy.encode([prompt.text for prompt in prompts])
         requests = []
-        for slot, prompt in enumerate(prompts):
+        for slot, prompt in prompts.items():
             ids = (number, slot, prompt.id)
             path = requested_path(parse_plan(prompt.text).tokens, self.clip[0])
             num_starts = self.algorithm.num_starts(config.group_size)
@@ -235,14 +257,13 @@ class Trainer:
                 GroupRequest(
                     prompt=prompt,
                     trajectory=path,
-                    embeddings=encoded[slot : slot + 1],
+                    embeddings=embeddings[slot],
                     start=self._start_noise(path, seeds),
                     step_indices=self.algorithm.draw_steps(make_generator(config.seed, "sde-index", *ids)),
                     seeds=tuple(derive_seed(config.seed, "member", *ids, m) for m in range(config.group_size)),
                 )
             )
-        rollouts = self.algorithm.roll_out(requests, policy_version=number)
-        return rollouts, [request.embeddings for request in requests]
+        return self.algorithm.roll_out(requests, policy_version=number)
 
     def _start_noise(self, path: Trajectory | None, seeds: Sequence[int]) -> Tensor:
         return start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans).to(self.device)
@@ -256,6 +277,8 @@ class Trainer:
         )
         size = self.config.group_size
         grouped = [results[start : start + size] for start in range(0, len(results), size)]
+        if len(rollouts) < self.config.groups_per_update:  # the other groups need the GPU's memory
+            rollouts = [rollout.to("cpu") for rollout in rollouts]
         return collect(rollouts, grouped, std_floor=self.config.std_floor)
 
     def _mean_measures(self, groups: Sequence[GroupBatch]) -> dict[str, float]:

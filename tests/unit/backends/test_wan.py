@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from worldr1.backends.wan import PARTS, WanPolicy
+from worldr1.backends.model_folder import PARTS
+from worldr1.backends.wan import WanPolicy
 from worldr1.errors import InputError
 from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.lora import base_model, merged_lora, prepare_trainable
@@ -101,7 +102,7 @@ def test_a_size_that_does_not_fit_names_the_nearest(
 
 
 def test_everything_arrives_frozen_and_velocity_is_differentiable_in_what_is_thawed(policy: WanPolicy) -> None:
-    parts = (policy.transformer, policy.vae, policy.text_encoder)
+    parts = (policy.transformer, policy.vae, policy.pipeline().text_encoder)
     assert not any(p.requires_grad for part in parts for p in part.parameters())
     weight = policy.transformer.get_parameter("proj_out.weight").requires_grad_(True)
     latents, embeddings = torch.randn(1, 8, 2, 4, 4), policy.encode(["a box"])

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,47 @@ def test_updates_climb_the_reward(make: Make, trainable: str, lr: float) -> None
         assert before < mean_reward(trainer) < after
     trainer.load_state(state)
     assert mean_reward(trainer) == before
+
+
+def _counted(roll_out: Callable[..., Any], sizes: list[int]) -> Callable[..., Any]:
+    """`roll_out`, which also writes down how many groups it is given."""
+
+    def counted(requests: Any, **given: Any) -> Any:
+        sizes.append(len(requests))
+        return roll_out(requests, **given)
+
+    return counted
+
+
+@pytest.mark.parametrize(("kind", "share_prefix"), [("flow-grpo", True), ("flow-grpo", False), ("best-of-n", True)])
+def test_groups_in_flight_change_the_memory_and_not_the_gradient(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kind: str, share_prefix: bool
+) -> None:
+    method = dataclasses.replace(
+        _with(kl_beta=0.1, kind=kind), sampler=dataclasses.replace(METHOD.sampler, share_prefix=share_prefix, batch=1)
+    )
+    gradients, metrics, rolled_out = [], [], []
+    for in_flight in (None, 2, 1, 7):
+        trainer = make(method=method, groups_per_update=5, groups_in_flight=in_flight, decode_batch=4)
+        with torch.no_grad():
+            for name, parameter in trainer.parameters.items():  # away from the base, so that the KL has a gradient
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=make_generator(1, name)))
+        sizes: list[int] = []
+        monkeypatch.setattr(trainer.algorithm, "roll_out", _counted(trainer.algorithm.roll_out, sizes))
+        metrics.append({name: value for name, value in untimed(trainer.update()).items() if name != "phase"})
+        rolled_out.append(sizes)
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.parameters.values() if p.grad is not None]))
+    assert rolled_out == [[5], [2, 2, 1], [1] * 5, [5]]
+    assert float(gradients[0].norm()) > 0
+    for gradient, row in zip(gradients[1:], metrics[1:], strict=True):
+        assert float((gradient - gradients[0]).norm() / gradients[0].norm()) < 1e-6
+        assert row == pytest.approx(metrics[0], rel=1e-4, abs=1e-7)
+        assert row.get("ratio_deviation", 0.0) == 0.0
+
+
+def test_groups_in_flight_must_be_at_least_one() -> None:
+    with pytest.raises(ConfigError, match=r"groups_in_flight is 0: give at least 1, or none"):
+        TrainConfig(groups_in_flight=0)
 
 
 def test_phases_switch_prompts_and_reward(make: Make) -> None:

@@ -1,0 +1,88 @@
+"""Which kernel computes attention: torch's own choice, or one by name.
+
+At 832 x 480 x 81 self-attention is 70 % of a forward of Wan2.1-1.3B. On an H200 cuDNN runs it at 590 TFLOP/s, flash at
+365 (research/h200.md), and torch prefers flash; flash-attn itself is never needed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_dispatch import AttentionBackendName
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from worldr1.errors import InputError
+
+AttentionChoice = Literal["auto", "cudnn", "flash", "efficient", "math"]
+Kernel = Literal["torch", "cudnn", "flash", "efficient", "math"]
+"""What is used in the end; "torch": scaled_dot_product_attention's own choice."""
+
+HOPPER = (9, 0)
+"""Compute capability from which on cuDNN is the faster one."""
+
+_SDPA = {
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+_DISPATCHED = {
+    "cudnn": AttentionBackendName._NATIVE_CUDNN,
+    "flash": AttentionBackendName._NATIVE_FLASH,
+    "efficient": AttentionBackendName._NATIVE_EFFICIENT,
+    "math": AttentionBackendName._NATIVE_MATH,
+}
+
+
+def choose_kernel(choice: AttentionChoice, *, device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel:
+    """The kernel for a model. "auto": cuDNN on NVIDIA's Hopper and later in half precision if it runs, else torch's.
+
+    Raises InputError for a kernel that does not run here with this dtype and head size, forward and backward.
+    """
+    if choice == "auto":
+        if device.type != "cuda" or dtype == torch.float32 or torch.cuda.get_device_capability(device) < HOPPER:
+            return "torch"
+        return "cudnn" if not problem_with("cudnn", device=device, dtype=dtype, head_dim=head_dim) else "torch"
+    if reason := problem_with(choice, device=device, dtype=dtype, head_dim=head_dim):
+        name = str(dtype).removeprefix("torch.")
+        raise InputError(
+            f'The attention kernel "{choice}" does not run on this {device.type.upper()} in {name} ({reason}); '
+            'set model.attention = "auto".'
+        )
+    return choice
+
+
+def problem_with(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
+    """Why a kernel does not run, in torch's words; empty if it does. Tried on a small example."""
+    q, k, v = (torch.ones(1, 2, 64, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
+    try:
+        with sdpa_kernel(_SDPA[kernel]):
+            F.scaled_dot_product_attention(q, k, v).sum().backward()
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0].rstrip(".")
+    return ""
+
+
+def use_kernel(transformer: nn.Module, kernel: Kernel) -> None:
+    """Lets a model of diffusers whose attention goes through its dispatcher (Wan's does) use `kernel` from now on.
+
+    Kept in the model and not around its calls, because gradient checkpointing runs blocks again during the backward
+    pass, where they must choose the same kernel.
+    """
+    for module in transformer.modules():
+        processor: Any = getattr(module, "processor", None)
+        if hasattr(processor, "_attention_backend"):
+            processor._attention_backend = _DISPATCHED.get(kernel)
+
+
+@contextmanager
+def kernel_for_calls(kernel: Kernel) -> Iterator[None]:
+    """Inside, torch's attention uses `kernel`: for models that call it directly (CogVideoX), without gradients."""
+    if kernel == "torch":
+        yield
+        return
+    with sdpa_kernel(_SDPA[kernel]):
+        yield

@@ -1,0 +1,101 @@
+"""A published architecture at full size without its files: random weights, for measurements and for tests.
+
+Built directly on the device in the wanted dtype, so that no float32 copy of 14 billion parameters ever exists. The
+videos are noise; seconds and bytes are those of the real model.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
+
+from worldr1.backends.architectures import ARCHITECTURES, Architecture, PartConfig
+from worldr1.errors import InputError
+from worldr1.seeding import derive_seed
+
+
+def named_architecture(name: str) -> Architecture:
+    """By short name or hub name; raises InputError that lists the known ones."""
+    for architecture in ARCHITECTURES.values():
+        if name in (architecture.name, architecture.hub):
+            return architecture
+    raise InputError(
+        f'weights = "random" needs the name of a published model, not {name!r}; '
+        f"choose one of {', '.join(ARCHITECTURES)}."
+    )
+
+
+def build_part(part: PartConfig, *, device: torch.device, dtype: torch.dtype, seed: int) -> Any:
+    """The transformer or VAE of an architecture with random weights, frozen, in eval mode.
+
+    Modules that diffusers keeps in float32 when it loads a folder are so here too. The global random state and default
+    dtype are left as they were.
+    """
+    kind = getattr(diffusers, part.class_name)
+    with _drawing(device, dtype, seed):
+        model: nn.Module = kind(**part.config)
+    kept = set(getattr(kind, "_keep_in_fp32_modules", None) or ())
+    for name, parameter in model.named_parameters():
+        if kept.intersection(name.split(".")):
+            parameter.data = parameter.data.float()
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def scale_output(layer: nn.Linear, output: Tensor) -> None:
+    """Scales the last layer so that `output`, which it just made, would have a root mean square of 1.
+
+    Fresh transformers of diffusers say almost nothing; a velocity is about 1.
+    """
+    scale = output.float().square().mean().rsqrt()
+    layer.weight.mul_(scale)
+    if layer.bias is not None:
+        layer.bias.mul_(scale)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomEncoder:
+    """An architecture's text encoder with random weights: a `prompts.EncoderSource`."""
+
+    part: PartConfig
+    dtype: torch.dtype
+    device: torch.device
+    seed: int
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """A stand-in: the real vocabulary is a file that cannot be had, so every byte of the prompt is a token."""
+        return ByT5Tokenizer()
+
+    def encoder(self) -> nn.Module:
+        """Always the same for a seed on one kind of device."""
+        kind: Any = getattr(transformers, self.part.class_name)
+        with _drawing(self.device, self.dtype, derive_seed(self.seed, "text-encoder")):
+            model: nn.Module = kind(kind.config_class(**self.part.config))
+        return model.eval().requires_grad_(False)
+
+    def fingerprint(self) -> str:
+        """Configuration, seed, and what decides the numbers drawn: device and torch version."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        part = [self.part.class_name, dict(self.part.config)]
+        return json.dumps(["random", part, self.seed, str(self.dtype), device, torch.__version__], sort_keys=True)
+
+
+@contextmanager
+def _drawing(device: torch.device, dtype: torch.dtype, seed: int) -> Iterator[None]:
+    """Inside, modules are made on `device` in `dtype` from `seed`."""
+    before = torch.get_default_dtype()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), device:
+        torch.manual_seed(seed)
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

@@ -1,0 +1,163 @@
+"""`worldr1 plan` as a user types it: tables, JSON, exit codes; and recipes that can be planned and not trained yet."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from worldr1 import build, session
+from worldr1.cli import main
+from worldr1.config import recipe_names
+from worldr1.planning.cards import CARDS
+
+Lines = pytest.CaptureFixture[str]
+REAL = [name for name in recipe_names() if not name.startswith("mini")]
+
+
+def asked(capsys: Lines, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Standard output and error of a plan that ends with this exit code."""
+    assert main(["plan", *arguments]) == code
+    out, err = capsys.readouterr()
+    return out, err
+
+
+def object_of(capsys: Lines, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """The one JSON object on standard output."""
+    out, _ = asked(capsys, *arguments, "--json", code=code)
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def has_schema(value: Any, schema: Any) -> bool:
+    """Whether keys and types are those of `schema`: dicts by key, {str: X} as {...: X}, lists by their one item."""
+    if isinstance(schema, dict) and ... in schema:
+        return isinstance(value, dict) and all(has_schema(item, schema[...]) for item in value.values())
+    if isinstance(schema, dict):
+        return value.keys() == schema.keys() and all(has_schema(value[key], schema[key]) for key in schema)
+    if isinstance(schema, list):
+        return isinstance(value, list) and all(has_schema(item, schema[0]) for item in value)
+    return isinstance(value, schema) and not (schema is int and isinstance(value, bool))
+
+
+NUMBER = (int, float)
+SCHEMA: dict[str, Any] = {
+    "recipe": str,
+    "gpu": str,
+    "gpus": int,
+    "hours": NUMBER,
+    "fits": bool,
+    "memory_gib": {
+        "available": NUMBER,
+        "needed": NUMBER,
+        "peak": NUMBER,
+        "peak_stage": str,
+        "always": {...: NUMBER},
+        "stages": {...: NUMBER},
+        "step_with_checkpointing": NUMBER,
+        "step_without_checkpointing": NUMBER,
+    },
+    "checkpointing": bool,
+    "tiled": bool,
+    "seconds": dict.fromkeys(("update", "rollout", "decode", "reward", "step", "start", "evaluations"), NUMBER),
+    "seconds_per_call": dict.fromkeys(("velocity", "reference", "trained", "decode", "reward"), NUMBER),
+    "updates": int,
+    "updates_asked": int,
+    "samples": int,
+    "notes": [str],
+    "advice": (dict, type(None)),
+}
+ADVICE = {"set": [str], "needed_gib": NUMBER, "seconds_per_update": NUMBER}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_object_of_every_real_recipe(name: str, capsys: Lines) -> None:
+    found = object_of(capsys, name, "--gpu", "h200", "--gpus", "8", "--hours", "48")
+    assert has_schema(found, SCHEMA)
+    assert (found["recipe"], found["gpu"], found["gpus"], found["hours"]) == (name, "h200", 8, 48.0)
+    assert found["fits"] and found["advice"] is None
+    stages = ("rollout", "decode", "reward", "step")
+    assert found["seconds"]["update"] == pytest.approx(sum(found["seconds"][stage] for stage in stages))
+    memory = found["memory_gib"]
+    peak = sum(memory["always"].values()) + memory["stages"][memory["peak_stage"]]
+    assert memory["peak"] == pytest.approx(peak) and memory["peak"] < memory["needed"] <= memory["available"]
+
+
+def test_what_does_not_fit_is_told_with_the_words_that_help(capsys: Lines) -> None:
+    arguments = ("world-r1-large", "--gpu", "h100", "--set", "train.updates=5")
+    out, err = asked(capsys, *arguments, code=2)
+    assert "DOES NOT FIT" in out and "trained step" in out
+    assert err.startswith("error: world-r1-large needs ") and err.count("\n") == 1
+    assert "the cheapest change that fits is --set reward.placement=swap" in err
+    found = object_of(capsys, *arguments, code=2)
+    assert has_schema(found, SCHEMA) and has_schema(found["advice"], ADVICE) and not found["fits"]
+    words: Sequence[str] = found["advice"]["set"]
+    again = object_of(capsys, *arguments, *(part for word in words for part in ("--set", word)))
+    assert again["fits"] and again["memory_gib"]["needed"] == found["advice"]["needed_gib"]
+
+
+def test_where_nothing_helps_a_larger_card_is_named(capsys: Lines) -> None:
+    out, err = asked(capsys, "world-r1-large", "--gpu", "rtx4090", code=2)
+    assert "DOES NOT FIT" in out
+    assert "no change of the recipe makes it fit: take a h200 or a larger one" in err
+    assert object_of(capsys, "world-r1-large", "--gpu", "rtx4090", code=2)["advice"] is None
+
+
+def test_another_memory_and_the_usual_card(capsys: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    out, _ = asked(capsys, "small-1gpu-day")
+    assert out.startswith("small-1gpu-day on 1 x h100 with 79.6 GiB (predicted)")
+    assert "in 24 hours: 150 of the recipe's 150 updates" in out and "an estimate" in out
+    assert object_of(capsys, "small-1gpu-day", "--memory", "24", code=2)["memory_gib"]["available"] == 24.0
+
+
+def test_this_machines_gpu_is_the_default(capsys: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10 << 30, 140 << 30))
+    found = object_of(capsys, "small-1gpu-day")
+    assert (found["gpu"], found["memory_gib"]["available"]) == ("h200", 140.0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    _, err = asked(capsys, "small-1gpu-day", code=2)
+    assert "this machine's Tesla T4: give --gpu, one of h200, h100" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["small-1gpu-dya"], ("no recipe 'small-1gpu-dya'", "did you mean 'small-1gpu-day'?")),
+        (["small-1gpu-day", "--gpu", "rtx4080"], ("knows no GPU 'rtx4080'", *CARDS)),
+        (["small-1gpu-day", "--gpus", "0"], ("at least one GPU",)),
+        (["small-1gpu-day", "--hours", "-1"], ("a positive time",)),
+        (["small-1gpu-day", "--memory", "-1"], ("--memory is -1",)),
+        (["small-1gpu-day", "--set", "clip.frames=80"], ("4 k + 1",)),
+        (["small-1gpu-day", "--set", "reward.placement=gone"], ("'reward.placement' must be one of",)),
+    ],
+)
+def test_bad_words(arguments: list[str], words: tuple[str, ...], capsys: Lines) -> None:
+    out, err = asked(capsys, *arguments, code=2)
+    assert out == "" and err.count("\n") == 1 and all(word in err for word in words), err
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("mini")])
+def test_the_mini_recipes_are_just_run(name: str, capsys: Lines) -> None:
+    out, _ = asked(capsys, name)
+    assert "needs no plan" in out and f"worldr1 train {name}" in out
+    found = object_of(capsys, name)
+    assert (found["recipe"], found["fits"], len(found["notes"])) == (name, True, 1)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_recipes_with_real_reward_models_say_so_before_anything_is_loaded(
+    name: str, capsys: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*given: object, **named: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(session, "build_policy", load)
+    monkeypatch.setattr(build, "load_heads", load)
+    assert main(["train", name]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "cannot be run by worldr1 yet" in err and "DA3-" in err and "Qwen3-VL-" in err and "HPSv" in err
