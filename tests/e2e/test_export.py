@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import WanPipeline
+from older_adapter import write_older_adapter
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -122,7 +123,8 @@ def test_what_the_card_says_works(
 
 
 def test_the_card_of_an_older_adapter_says_what_is_not_known(tmp_path: Path) -> None:
-    assert main(["export", "mini-r1", "--model", "mini", "--out", str(tmp_path / "a.safetensors")]) == 0
+    older = write_older_adapter(tmp_path / "older.safetensors")
+    assert main(["export", str(older), "--model", "mini", "--out", str(tmp_path / "a.safetensors")]) == 0
     card = (tmp_path / "a.md").read_text()
     assert "| trained with | not recorded: the file is of an older worldr1 |" in card
     assert "None" not in card.replace("[None]", "") and "field `lora`" not in card
@@ -131,8 +133,9 @@ def test_the_card_of_an_older_adapter_says_what_is_not_known(tmp_path: Path) -> 
 def test_the_packaged_adapter_merges_into_the_packaged_base(tmp_path: Path, capsys: Lines) -> None:
     out = tmp_path / "mini-r1-merged"
     assert main(["export", "mini-r1", "--format", "merged", "--model", "mini", "--out", str(out)]) == 0
-    assert re.search(r"rounding to bfloat16, the base's type, lost 7\.\d% of the change", capsys.readouterr().out)
-    assert "Rounding to bfloat16 lost 7." in (out / "README.md").read_text()
+    lost = re.search(r"rounding to bfloat16, the base's type, lost (\d+\.\d%) of the change", capsys.readouterr().out)
+    assert lost is not None and 1.0 < float(lost[1].rstrip("%")) < 20.0
+    assert f"Rounding to bfloat16 lost {lost[1]}" in (out / "README.md").read_text()
     WanPipeline.from_pretrained(out)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from older_adapter import write_older_adapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.cli import main
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
-from worldr1.shipped import shipped_adapter
 from worldr1.train.adapter_file import AdapterInfo, LoraConfig, TrainedWith
 from worldr1.train.lora_formats import save_native
 
@@ -255,7 +255,7 @@ def test_another_lora_runs_the_node_again(tmp_path: Path) -> None:
         ({"lora": "missing.safetensors"}, empty_latent(), "no adapter file missing.safetensors"),
         ({"lora": "path.txt"}, empty_latent(), "path.txt is damaged or no safetensors file"),
         ({"lora": "other.safetensors"}, empty_latent(), "other.safetensors is no adapter of worldr1"),
-        ({"lora": str(shipped_adapter())}, empty_latent(), "does not say which noise it was trained with"),
+        ({"lora": "older.safetensors"}, empty_latent(), "does not say which noise it was trained with"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -269,6 +269,7 @@ def test_bad_input_is_one_sentence(
     write_poses(Path("path.txt"))
     write_poses(Path("nan.txt"), last=float("nan"))
     save_file({"x": torch.zeros(1)}, "other.safetensors")
+    write_older_adapter(Path("older.safetensors"))
     with pytest.raises(InputError) as caught:
         make_noise(**inputs).generate_noise(latent)
     assert complaint in str(caught.value) and "\n" not in str(caught.value)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from older_adapter import write_older_adapter
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from worldr1.backends.mini import mini_base
+from worldr1.build import load_experiment
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.shipped import shipped_adapter
@@ -61,12 +63,21 @@ def test_everything_comes_back_from_every_form(tmp_path: Path) -> None:
     assert read_info(tmp_path / "lora.safetensors") == bare
 
 
-def test_the_packaged_adapter_of_an_older_version_is_read() -> None:
-    info, state = read_adapter(shipped_adapter())
+def test_an_adapter_of_an_older_version_is_read(tmp_path: Path) -> None:
+    older = write_older_adapter(tmp_path / "older.safetensors")
+    info, state = read_adapter(older)
     assert info == AdapterInfo(config=LoraConfig(), base="mini", guidance=1.0)
     assert BaseShape.of_tensors(state) == BaseShape(layers=8, width=192)
     with pytest.raises(InputError, match="does not say which noise it was trained with; leave it out"):
-        read_training(shipped_adapter())
+        read_training(older)
+
+
+def test_the_packaged_adapter_says_how_its_recipe_made_videos() -> None:
+    recipe = load_experiment(str(shipped_adapter().with_name("recipe.toml")))
+    told = read_training(shipped_adapter())
+    assert told.noise == recipe.noise
+    assert (told.steps, told.shift) == (recipe.sampler.num_steps, recipe.sampler.shift)
+    assert (told.frames, told.height, told.width) == (recipe.clip.frames, recipe.clip.height, recipe.clip.width)
 
 
 def test_the_noise_of_the_training_is_a_noise_config() -> None:
