@@ -1,9 +1,11 @@
 """The composition root: a recipe becomes objects. The only module that knows which model stands behind which name."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import diffusers
 import torch
 import transformers
 
@@ -142,6 +144,10 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
     """
     generator = _load(model, device)
     if lora is not None:
+        if not isinstance(generator, WanPolicy):
+            raise InputError(
+                f"Adapters are trained on Wan models, and {model.folder} is CogVideoX: leave out the LoRA."
+            )
         _put_on(lora, generator, model)
         merge_for_good(generator.transformer)
     compile_model(generator, model)
@@ -149,13 +155,15 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
 
 
 def _load(model: ModelConfig, device: str) -> VideoModel:
-    transformers.logging.disable_progress_bar()  # our own bars say what takes long
+    if not sys.stderr.isatty():  # nobody watches the libraries' bars, and they would bury our lines
+        transformers.logging.disable_progress_bar()
+        diffusers.logging.disable_progress_bar()
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
     return load_model(model, device)
 
 
-def _put_on(lora: Path, loaded: VideoModel, model: ModelConfig) -> None:
-    info = load_adapter(lora, loaded.transformer)
+def _put_on(lora: Path, policy: WanPolicy, model: ModelConfig) -> None:
+    info = load_adapter(lora, policy.transformer)
     if info.guidance != model.guidance:
         raise InputError(
             f"{lora} was trained with guidance {info.guidance}; sample it with the same (guidance={info.guidance})."

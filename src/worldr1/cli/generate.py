@@ -2,49 +2,45 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import Progress
-
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
-from worldr1.cli.camera_path import WAN_FRAMES, WAN_HEIGHT, WAN_WIDTH
+from worldr1.cli.model_options import MINI, add_model_arguments, base_settings, euler_steps
 from worldr1.errors import InputError
-from worldr1.rollout.sampler import SamplerConfig, sample_ode
-from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed
-from worldr1.types import Trajectory
-from worldr1.video_io import FRAMES_PER_SECOND, write_mp4
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
     from worldr1.build import ExperimentConfig
+    from worldr1.cli.filming import Shot
 
-BATCH = 8
-"""Videos sampled together."""
-WAN_FPS, WAN_GUIDANCE = 16, 5.0
-WAN_CLIP = {"frames": WAN_FRAMES, "height": WAN_HEIGHT, "width": WAN_WIDTH}
-"""What Wan 2.1 was made for at 480p (its model card): the defaults for every folder."""
+CLIP = ("frames", "height", "width")
+MINI_UPSCALE = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `generate`."""
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="for example 'Camera push in. A red ball.'")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.mp4", help="with --num: FILE-000.mp4, ...")
-    parser.add_argument("--model", default="mini", metavar="DIR", help="folder of a Wan pipeline (default: mini)")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.mp4", help="of several: FILE-000.mp4, ...")
+    add_model_arguments(parser)
     parser.add_argument("--lora", metavar="FILE", help="adapter.safetensors of a run, or mini-r1: the packaged one")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--num", type=int, default=1, metavar="N", help="videos, each from its own noise (default: 1)")
-    for name in WAN_CLIP:
+    parser.add_argument("--seed", type=int, metavar="N", help="(default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="one video each, as --seed N makes it alone")
+    parser.add_argument("--num", type=int, metavar="N", help="videos of --seed, each from its own noise (default: 1)")
+    for name in CLIP:
         parser.add_argument(f"--{name}", type=int, metavar="N", help="(default: the model's)")
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="sampling steps (default: 20)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: 20, CogVideoX 50)")
     parser.add_argument("--guidance", type=float, metavar="X", help="1 is none (default: the adapter's or the model's)")
-    parser.add_argument("--strength", type=float, metavar="A", help="0 to 1: noise that follows the camera (mini: 0.5)")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        metavar="A",
+        help="0 to 1: noise that follows the camera (default: 0.5 for mini, 1 for Wan, 0 for CogVideoX)",
+    )
     parser.add_argument("--upscale", type=int, metavar="N", help="pixels become squares of N (default: 4 in mini)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -56,21 +52,50 @@ def run(args: argparse.Namespace) -> int:
     for name, least in (("num", 1), ("steps", 2), ("upscale", 1)):
         if (number := getattr(args, name)) is not None and number < least:
             raise InputError(f"--{name} must be at least {least}, got {number}")
-    files = _files(args.out, args.num)
-    seeds = [derive_seed(args.seed, "generate", index) for index in range(args.num)]
-    config = _settings(args)
+    if args.seeds is not None and (args.seed is not None or args.num is not None):
+        raise InputError("--seeds stands in for --seed and --num: give one or the other")
+    seeds = _seeds(args)
+    files = _files(args.out, len(seeds))
+    config, fps = _settings(args)
+
+    from worldr1.cli.filming import Film, Shot, make
+
+    shots = [
+        Shot(file=file, seed=seed, index=index, noise_seed=derive_seed(seed, "generate", index))
+        for file, (seed, index) in zip(files, seeds, strict=True)
+    ]
+    film = Film(
+        prompt=args.prompt,
+        path=requested_path(tokens, config.clip.frames),
+        config=config,
+        lora=args.lora,
+        shift=None,
+        fps=fps,
+        upscale=args.upscale or (MINI_UPSCALE if args.model == MINI else 1),
+    )
+    make(film, shots)
+    _report(args, tokens, config, shots)
+    return 0
+
+
+def _report(args: argparse.Namespace, tokens: tuple[str, ...], config: "ExperimentConfig", shots: list["Shot"]) -> None:
     path = requested_path(tokens, config.clip.frames)
-    _film(args, config, path, files, seeds)
     strength = config.noise.strength if path is None else config.noise.strength_for(path)
     if args.json:
-        videos = [{"path": str(file), "seed": seed} for file, seed in zip(files, seeds, strict=True)]
+        videos = [{"path": str(shot.file), "seed": shot.seed, "index": shot.index} for shot in shots]
         facts = {"tokens": tokens, "strength": strength, "guidance": config.model.guidance}
         print(json.dumps({"videos": videos, "prompt": args.prompt, "model": args.model, **facts}))
-    else:
-        moves = ", then ".join(tokens) or "no camera words, so the camera is free"
-        print(f"camera: {moves}; noise strength {strength}, guidance {config.model.guidance}")
-        print(*files, sep="\n")
-    return 0
+        return
+    moves = ", then ".join(tokens) or "no camera words, so the camera is free"
+    print(f"camera: {moves}; noise strength {strength}, guidance {config.model.guidance}")
+    print(*(shot.file for shot in shots), sep="\n")
+
+
+def _seeds(args: argparse.Namespace) -> list[tuple[int, int]]:
+    """Seed and index of every video."""
+    if args.seeds is not None:
+        return [(seed, 0) for seed in args.seeds]
+    return [(args.seed or 0, index) for index in range(args.num or 1)]
 
 
 def _adapter_file(name: str | None) -> Path | None:
@@ -93,52 +118,23 @@ def _files(out: Path, num: int) -> list[Path]:
     return files
 
 
-def _settings(args: argparse.Namespace) -> "ExperimentConfig":
-    """The mini recipe, or what Wan wants, with what the adapter and the arguments say."""
-    from worldr1.build import ClipConfig, ExperimentConfig, ModelConfig, load_experiment
+def _settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int]:
+    """The model's own settings, with what the adapter and the arguments say; and frames per second."""
     from worldr1.train.lora import read_adapter
 
-    wan = ExperimentConfig(clip=ClipConfig(**WAN_CLIP), model=ModelConfig(dtype="bfloat16", guidance=WAN_GUIDANCE))
-    config = load_experiment("mini") if args.model == "mini" else wan
+    config, fps = base_settings(args)
     guidance = config.model.guidance
     if args.lora is not None:
         adapter = read_adapter(args.lora)[0]
         guidance = adapter.guidance
         if adapter.base != args.model:
             print(f"note: {args.lora} was trained on {adapter.base}, not on {args.model}", file=sys.stderr)
-    size = {name: n for name in WAN_CLIP if (n := getattr(args, name)) is not None}
+    size = {name: n for name in CLIP if (n := getattr(args, name)) is not None}
     strength = {} if args.strength is None else {"strength": args.strength, "parallax_strength": None}
     return replace(
         config,
-        model=replace(config.model, folder=args.model, guidance=guidance if args.guidance is None else args.guidance),
+        model=replace(config.model, guidance=guidance if args.guidance is None else args.guidance),
         clip=replace(config.clip, **size),
         noise=replace(config.noise, **strength),
-        # sampled without noise: the SDE steps are only placed where any number of steps has room for them
-        sampler=SamplerConfig(num_steps=args.steps, first_index=0, last_index=0, batch=BATCH),
-    )
-
-
-def _film(
-    args: argparse.Namespace,
-    config: "ExperimentConfig",
-    path: Trajectory | None,
-    files: list[Path],
-    seeds: list[int],
-) -> None:
-    """Samples, decodes and writes one video per file and seed."""
-    from worldr1.build import build_policy, check_clip, choose_device
-
-    policy = build_policy(config.model, choose_device(), lora=args.lora)
-    shape = check_clip(config, policy)
-    sampler = replace(config.sampler, shift=policy.shift)
-    fps = FRAMES_PER_SECOND if args.model == "mini" else WAN_FPS
-    upscale = args.upscale or (4 if args.model == "mini" else 1)
-    embeddings, plans, console = policy.encode([args.prompt]), PlanCache(), Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("sampling", total=math.ceil(len(files) / BATCH) * args.steps)
-        policy.transformer.register_forward_hook(lambda *_: progress.advance(task))
-        for batch in (slice(first, first + BATCH) for first in range(0, len(files), BATCH)):
-            start = start_noise(path, shape, seeds[batch], config.noise, plans).to(embeddings.device)
-            latents = sample_ode(policy, embeddings.expand(len(start), -1, -1), start, sampler)
-            for file, video in zip(files[batch], policy.decode(latents), strict=True):
-                write_mp4(file, video, fps=fps, upscale=upscale)
+        sampler=config.sampler if args.steps is None else euler_steps(args.steps),
+    ), fps

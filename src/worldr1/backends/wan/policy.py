@@ -112,7 +112,7 @@ class WanPolicy:
         Raises InputError if the folder is missing, incomplete, damaged or another kind of model.
         """
         folder, device = Path(path), torch.device(device)
-        check_folder(folder, pipeline=WanPipeline.__name__)
+        check_folder(folder)
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
         transformer = load_part(WanTransformer3DModel, folder, "transformer", torch_dtype=dtype, **weights)
         vae = load_part(AutoencoderKLWan, folder, "vae", torch_dtype=torch.float32, **weights)
