@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import diffusers
 import torch
 import transformers
+from diffusers.utils import logging as diffusers_logging
 
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.backends.mini import (
@@ -157,7 +157,7 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
 def _load(model: ModelConfig, device: str) -> VideoModel:
     if not sys.stderr.isatty():  # nobody watches the libraries' bars, and they would bury our lines
         transformers.logging.disable_progress_bar()
-        diffusers.logging.disable_progress_bar()
+        diffusers_logging.disable_progress_bar()
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
     return load_model(model, device)
 

@@ -15,7 +15,7 @@ FRAMES_PER_SECOND = 8
 """A mini clip (17 frames) then lasts two seconds."""
 CONSTANT_RATE_FACTOR = 12
 """x264's quality: about one grey level of mean error; 0 is lossless, 23 the usual web setting."""
-REPEATABLE = {"mbtree": "0", "threads": "4"}
+REPEATABLE: dict[str, object] = {"mbtree": "0", "threads": "4"}
 """So that equal frames make equal files: x264's macroblock tree reads memory that nobody wrote where pictures are small
 (seen up to 128 x 192: other bytes in 16 of 200 encodings), and what it writes depends on the number of threads."""
 
@@ -56,7 +56,7 @@ def _encode(path: Path, frames_THW3: np.ndarray, *, fps: int, comment: str) -> N
             container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": str(CONSTANT_RATE_FACTOR)} | REPEATABLE
+        stream.options = {"crf": str(CONSTANT_RATE_FACTOR), **REPEATABLE}
         for frame_HW3 in frames_THW3:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")))
         container.mux(stream.encode())

@@ -59,10 +59,11 @@ def test_wan_sampling_equals_the_stock_pipeline(published_wan_folder: Path, guid
     ours = sample_ode(policy, embeddings, noise, config)
 
     stock: Any = WanPipeline.from_pretrained(published_wan_folder)
-    stock.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    set_timesteps: Callable[..., None] = stock.scheduler.set_timesteps
+    euler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    stock.scheduler = euler
+    set_timesteps: Callable[..., None] = euler.set_timesteps
     before_shift = np.linspace(1, 1 / STEPS, STEPS)
-    stock.scheduler.set_timesteps = lambda steps, device=None: set_timesteps(sigmas=before_shift, device=device)
+    euler.set_timesteps = lambda steps, device=None: set_timesteps(sigmas=before_shift, device=device)
     expected = _call(stock, noise, guidance, policy.prompts.max_length, "latent")
     assert float(expected.std()) > 0.5
     assert float((ours - expected).abs().max()) <= 1e-5

@@ -68,7 +68,8 @@ def test_joint_guidance_equals_separate(published_wan_folder: Path) -> None:
         options: dict[str, Any] = {"guidance": 3.0, "negative_prompt": "the floor", "guidance_batch": mode}
         policy = WanPolicy.from_folder(published_wan_folder, **options)
         rows: list[int] = []
-        hook = policy.transformer.register_forward_hook(lambda _, x, out, rows=rows: rows.append(len(out[0])))
+        transformer: Any = policy.transformer
+        hook = transformer.proj_out.register_forward_hook(lambda _, x, out, rows=rows: rows.append(len(out)))
         latents, text = _inputs(policy)
         with torch.no_grad():
             plain = policy.velocity(latents, 0.6, text)
@@ -177,7 +178,7 @@ def test_checkpointing_keeps_less_and_changes_nothing(published_wan_folder: Path
         assert policy.checkpointed is choice
         kept.append(_kept(policy, *_inputs(policy)))
         steps.append(_step(policy, parameters))
-    _assert_near(*steps, 1e-7)
+    _assert_near(steps[0], steps[1], 1e-7)
     assert kept[1] < 0.25 * kept[0]
 
 
@@ -207,7 +208,7 @@ def test_the_prediction_is_what_a_step_keeps(dtype: str, base_products: bool) ->
         compute_in_base_dtype(policy.transformer)
     tokens, width = 4 * 16 * 16, 4 * 32
     step = StepShape(rows=1, tokens=tokens, lora_float32=dtype == "bfloat16" and not base_products)
-    predicted = kept_bytes(policy._config, policy.dtype, step)
+    predicted = kept_bytes(policy.config, policy.dtype, step)
     predicted += 2 * tokens * 16 * 4  # sines and cosines, once for all blocks and heads
     if dtype == "bfloat16":  # the CPU has no fused RMS norm: it keeps its three inputs in float32
         predicted += 2 * 3 * 2 * tokens * width
@@ -229,7 +230,7 @@ def test_auto_checkpoints_when_memory_asks_for_it(published_wan_folder: Path, mo
     assert free_bytes(CPU) == float("inf")
     policy.checkpoint_gradients("auto", rows=1, latent_shape=SHAPE)
     assert not policy.checkpointed
-    need = 1.1 * kept_bytes(policy._config, torch.float32, StepShape(rows=2, tokens=12, lora_float32=False))
+    need = 1.1 * kept_bytes(policy.config, torch.float32, StepShape(rows=2, tokens=12, lora_float32=False))
     for free, checkpointed in ((need + 1, False), (need - 1, True)):
         monkeypatch.setattr(wan_policy, "free_bytes", lambda device, free=free: free)
         policy.checkpoint_gradients("auto", rows=1, latent_shape=SHAPE)
@@ -245,6 +246,6 @@ def test_the_trained_step_runs_compiled(published_wan_folder: Path, checkpointed
     plain, compiled = (WanPolicy.from_folder(published_wan_folder) for _ in range(2))
     compiled.choose_attention("math")
     compiled.checkpoint_gradients(checkpointed, rows=2, latent_shape=SHAPE)
-    compiled.compile(backend="aot_eager", dynamic=None)
+    compiled.compile(backend="eager", dynamic=None)
     assert compiled.compiled and not plain.compiled
     _assert_near(_step(plain, _thaw(plain)), _step(compiled, _thaw(compiled)))

@@ -146,8 +146,8 @@ def decode_tiled(vae: AutoencoderKLWan, latents: Float[Tensor, "1 C L h w"]) -> 
         return decode_latents(vae, latents, max_positions=1)
     latents = latents.to(vae.dtype)
     mean, std = _latent_statistics(vae, latents)
-    pixels: Any = vae.tiled_decode(latents * std + mean).sample
-    return _as_video(pixels.float()).clamp(0.0, 1.0)
+    decoded: Any = vae.tiled_decode(latents * std + mean)
+    return _as_video(decoded.sample.float()).clamp(0.0, 1.0)
 
 
 def whole_bytes(vae: AutoencoderKLWan, height: int, width: int, dtype: torch.dtype) -> float:
