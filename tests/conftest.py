@@ -15,4 +15,4 @@ os.environ["WORLDR1_CACHE"] = _cache.name
 hypothesis.settings.register_profile("worldr1", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("worldr1")
 
-pytest_plugins = ["tiny_wan"]  # the fixture tiny_wan_folder
+pytest_plugins = ["tiny_wan", "published_folders"]  # fixtures of model folders

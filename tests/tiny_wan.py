@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 LATENT_CHANNELS = 8
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def word_tokenizer() -> PreTrainedTokenizerFast:
     words = ["<pad>", "</s>", "<unk>", "camera", "push", "in", "a", "red", "ball", "box", "on", "the", "floor"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -69,7 +69,7 @@ def tiny_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         parts: dict[str, Any] = {
-            "tokenizer": _tokenizer(),
+            "tokenizer": word_tokenizer(),
             "text_encoder": _text_encoder(),
             "vae": _vae(),
             "transformer": _transformer(),

@@ -1,11 +1,13 @@
 """The composition root: a recipe becomes objects. The only module that knows which model stands behind which name."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import torch
 import transformers
+from diffusers.utils import logging as diffusers_logging
 
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.backends.mini import (
@@ -148,6 +150,10 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
     """
     generator = _load(model, device)
     if lora is not None:
+        if not isinstance(generator, WanPolicy):
+            raise InputError(
+                f"Adapters are trained on Wan models, and {model.folder} is CogVideoX: leave out the LoRA."
+            )
         load_adapter(lora, generator.transformer, model=model.folder)
         merge_for_good(generator.transformer)
     compile_model(generator, model)
@@ -155,7 +161,9 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
 
 
 def _load(model: ModelConfig, device: str) -> VideoModel:
-    transformers.logging.disable_progress_bar()  # our own bars say what takes long
+    if not sys.stderr.isatty():  # nobody watches the libraries' bars, and they would bury our lines
+        transformers.logging.disable_progress_bar()
+        diffusers_logging.disable_progress_bar()
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
     return load_model(model, device)
 

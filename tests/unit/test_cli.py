@@ -13,8 +13,10 @@ from pathlib import Path
 import cv2
 import pycolmap
 import pytest
+import torch
 
 from worldr1 import __version__, cli
+from worldr1.backends import attention
 from worldr1.cli import doctor
 from worldr1.errors import CheckpointError, InputError, TrainingError
 
@@ -268,3 +270,29 @@ def test_doctor_checks_every_file_that_the_index_lists(tmp_path: Path) -> None:
     assert not weights_check(tmp_path).ok
     (tmp_path / "b" / "b.safetensors").write_bytes(b"weights")
     assert weights_check(tmp_path).ok
+
+
+def _real_models(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, bf16: bool = True, cudnn: bool = True) -> doctor.Check:
+    def problem(kernel: str, **_: object) -> str:
+        return "" if kernel == "flash" or (kernel == "cudnn" and cudnn) else "no kernel"
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 << 30, 24 << 30))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(attention, "problem_with", problem)
+    return doctor._real_models()
+
+
+def test_doctor_knows_what_real_models_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = _real_models(monkeypatch, cuda=False)
+    assert not without.ok and not without.core and "without a CUDA GPU" in without.detail
+    old = _real_models(monkeypatch, cuda=True, bf16=False)
+    assert not old.ok and old.detail == "Tesla T4 has no bfloat16; 20.0 GiB of 24.0 GiB free"
+    assert "--dtype float32" in old.fix
+    hopper = _real_models(monkeypatch, cuda=True)
+    assert hopper.ok
+    assert hopper.detail == "bfloat16; attention cudnn, flash (auto: cudnn); 20.0 GiB of 24.0 GiB free"
+    other = _real_models(monkeypatch, cuda=True, cudnn=False)
+    assert "attention flash (auto: torch's choice)" in other.detail

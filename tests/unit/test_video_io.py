@@ -1,12 +1,16 @@
 """Videos survive the way through an mp4; what is no video is refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from worldr1 import video_io
 from worldr1.errors import InputError
-from worldr1.video_io import read_mp4, write_mp4
+from worldr1.video_io import read_comment, read_mp4, write_mp4
 
 
 def _clip(num_frames: int = 5, height: int = 32, width: int = 48) -> torch.Tensor:
@@ -62,3 +66,47 @@ def test_missing_and_invalid_files_are_refused(tmp_path: Path) -> None:
     truncated.write_bytes(truncated.read_bytes()[:600])
     with pytest.raises(InputError, match=r"truncated\.mp4"):
         read_mp4(truncated)
+
+
+def test_a_comment_comes_back_and_does_not_change_the_frames(tmp_path: Path) -> None:
+    comment = '{"prompt": "Bälle \\"rot\\"", "long": "' + "x" * 70_000 + '"}'
+    plain, noted = tmp_path / "plain.mp4", tmp_path / "noted.mp4"
+    write_mp4(plain, _clip())
+    write_mp4(noted, _clip(), comment=comment)
+    assert (read_comment(plain), read_comment(noted)) == ("", comment)
+    assert torch.equal(read_mp4(plain), read_mp4(noted))
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        read_comment(tmp_path / "nothing.mp4")
+
+
+def test_a_video_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    write_mp4(path, _clip())
+    before = path.read_bytes()
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(video_io, "_encode", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_mp4(path, _clip(num_frames=3))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+_WRITE = """
+import sys, torch
+from worldr1.video_io import write_mp4
+coarse = torch.rand(9, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+write_mp4(sys.argv[1], torch.nn.functional.interpolate(coarse, size=(64, 96), mode="bilinear"))
+"""
+
+
+def test_equal_frames_make_equal_files_whatever_lay_in_memory(tmp_path: Path) -> None:
+    files = []
+    for fill in ("85", "170"):  # glibc fills what malloc returns with this byte
+        files.append(tmp_path / f"{fill}.mp4")
+        environment = {**os.environ, "MALLOC_PERTURB_": fill}
+        subprocess.run([sys.executable, "-c", _WRITE, str(files[-1])], env=environment, check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()

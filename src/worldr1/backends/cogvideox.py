@@ -66,7 +66,7 @@ class CogVideoXSampler:
         transformer = parts.transformer.eval().requires_grad_(False)
         self.transformer: nn.Module = transformer
         self.vae: AutoencoderKLCogVideoX = parts.vae.eval().requires_grad_(False)
-        self.scheduler = parts.scheduler
+        self.scheduler: Any = parts.scheduler
         self.prompts, self.options = prompts, options
         self.kernel: Kernel = "torch"
         self.compiled = False

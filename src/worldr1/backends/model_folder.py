@@ -82,7 +82,7 @@ def pipeline_class(folder: Path) -> str:
     return str(read_json(folder / INDEX).get("_class_name"))
 
 
-def check_folder(folder: Path, *, pipeline: str) -> None:
+def check_folder(folder: Path, *, pipeline: str = "WanPipeline") -> None:
     """Raises InputError unless `folder` holds a whole one-transformer model of the named pipeline class."""
     found = pipeline_class(folder)
     if found != pipeline:

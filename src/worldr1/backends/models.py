@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from worldr1.backends.architectures import ARCHITECTURES, COGVIDEOX_1_5_5B, WAN_1_3B, Architecture
 from worldr1.backends.attention import AttentionChoice
 from worldr1.backends.cogvideox import CogVideoXSampler
 from worldr1.backends.mini import mini_base
@@ -21,6 +22,7 @@ from worldr1.errors import ConfigError, InputError
 
 MINI = "mini"
 """Name of the packaged model."""
+COGVIDEOX_PIPELINE = "CogVideoXPipeline"
 VideoModel = WanPolicy | CogVideoXSampler
 
 
@@ -105,6 +107,19 @@ def load_model(config: ModelConfig, device: str) -> VideoModel:
     return model
 
 
+def kin(config: ModelConfig) -> Architecture:
+    """The published architecture that a model is treated like where nobody says how: the named one; for a folder, by
+    its pipeline, Wan2.1-1.3B or CogVideoX1.5-5B.
+
+    Raises InputError if there is no such model.
+    """
+    for architecture in ARCHITECTURES.values():
+        if config.folder in (architecture.name, architecture.hub):
+            return architecture
+    cogvideox = pipeline_class(find_folder(config.folder)) == COGVIDEOX_PIPELINE
+    return COGVIDEOX_1_5_5B if cogvideox else WAN_1_3B
+
+
 def _random(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str, Any]) -> VideoModel:
     architecture = named_architecture(config.folder)
     if architecture.kind == "cogvideox":
@@ -116,7 +131,7 @@ def _random(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str,
 
 def _published(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str, Any]) -> VideoModel:
     folder = mini_base() if config.folder == MINI else find_folder(config.folder)
-    if pipeline_class(folder) == "CogVideoXPipeline":
+    if pipeline_class(folder) == COGVIDEOX_PIPELINE:
         return CogVideoXSampler.from_folder(folder, **place, **options)
     return WanPolicy.from_folder(folder, guidance_batch=config.guidance_batch, **place, **options)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import diffusers
 import torch
+from diffusers.utils import logging
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -181,9 +181,9 @@ class PromptEncoder:
 
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:
-    before = diffusers.logging.get_verbosity()
-    diffusers.logging.set_verbosity_error()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        diffusers.logging.set_verbosity(before)
+        logging.set_verbosity(before)

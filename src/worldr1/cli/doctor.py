@@ -27,6 +27,8 @@ WEIGHTS_DIR = Path(__file__).parent.parent / "mini" / "weights"
 INDEX_NAME = "index.json"
 """In WEIGHTS_DIR, written by `pretrain.pack`: {"sha256": {relative path: digest}, ...}."""
 
+WAN_HEAD_DIM = 128
+"""Width of an attention head of Wan 2.1."""
 _MIN_FREE_BYTES = 2 << 30
 
 
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 def diagnose(weights: Path = WEIGHTS_DIR) -> tuple[Check, ...]:
     """Every check, in the order they are printed. weights: the folder of the mini models."""
     works = (_video(), _optical_flow(), _camera_solver(), _mini_weights(weights))
-    return (_python(), *_libraries(), *works, _disk(), _processor(), *_gpu(), _depth_anything3())
+    return (_python(), *_libraries(), *works, _disk(), _processor(), *_gpu(), _real_models(), _depth_anything3())
 
 
 def _python() -> Check:
@@ -226,6 +228,29 @@ def _gpu() -> Iterator[Check]:
     detail = f"{importlib.metadata.version('gsplat')}, builds its kernels on first use" if found else "not installed"
     fix = "pip install 'worldr1[gpu]'; until then Gaussians are rendered on the CPU"
     yield Check(name="gsplat", ok=found, detail=detail, fix=fix, core=False)
+
+
+def _real_models() -> Check:
+    """Whether Wan 2.1 and CogVideoX are of use here: a GPU with bfloat16, its attention kernels and its memory."""
+    name = "real models"
+    if not torch.cuda.is_available():
+        detail = "Wan 2.1 and CogVideoX load here, but without a CUDA GPU a video takes hours"
+        return Check(name=name, ok=False, detail=detail, fix="use a machine with an NVIDIA GPU", core=False)
+    from worldr1.backends.attention import choose_kernel, problem_with
+
+    device, dtype = torch.device("cuda"), torch.bfloat16
+    free, total = torch.cuda.mem_get_info(device)
+    memory = f"{_gib(free)} of {_gib(total)} free"
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        fix = "set model.dtype = float32 (generate --dtype float32): twice the memory, several times as slow"
+        detail = f"{torch.cuda.get_device_name(device)} has no bfloat16; {memory}"
+        return Check(name=name, ok=False, detail=detail, fix=fix, core=False)
+    kernels = ("cudnn", "flash", "efficient")
+    run = [k for k in kernels if not problem_with(k, device=device, dtype=dtype, head_dim=WAN_HEAD_DIM)]
+    chosen = choose_kernel("auto", device=device, dtype=dtype, head_dim=WAN_HEAD_DIM)
+    automatic = "torch's choice" if chosen == "torch" else chosen
+    detail = f"bfloat16; attention {', '.join(run) or 'math only'} (auto: {automatic}); {memory}"
+    return Check(name=name, ok=True, detail=detail, core=False)
 
 
 def _depth_anything3() -> Check:

@@ -13,7 +13,7 @@ promise no bits) the SDE steps join too, and the ratio is within 1e-5 of 1.
 Letters: G members, C channels, L latent frames, h w latent pixels, S text tokens, D embedding width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, repeat
 from typing import Literal, NamedTuple
@@ -188,15 +188,21 @@ def sample_groups(
 
 @torch.no_grad()
 def sample_ode(
-    policy: VideoPolicy, embeddings: Float[Tensor, "P S D"], start: Float[Tensor, "P C L h w"], config: SamplerConfig
+    policy: VideoPolicy,
+    embeddings: Float[Tensor, "P S D"],
+    start: Float[Tensor, "P C L h w"],
+    config: SamplerConfig,
+    *,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Float[Tensor, "P C L h w"]:
-    """Clean latents by Euler alone: evaluation, previews and `generate`."""
+    """Clean latents by Euler alone: evaluation, previews and `generate`. on_step: is called after every step."""
     if len(embeddings) != len(start):
         raise InputError(f"{len(start)} start noises need as many embeddings, not {len(embeddings)}.")
     latents = start.float()
     for sigma, sigma_next in pairwise(config.sigmas):
         velocity = _chunked_velocity(policy, latents, sigma, embeddings, config.batch)
         latents = kernels.euler(latents, velocity, sigma, sigma_next)
+        on_step()
     return latents
 
 

@@ -88,8 +88,8 @@ class WanPolicy:
         self.dtype: torch.dtype = transformer.dtype
         self.num_parameters = sum(parameter.numel() for parameter in transformer.parameters())
         self._device: torch.device = transformer.device
-        self._config: Any = transformer.config
-        patch_height = self._config["patch_size"][1]
+        self.config: Any = transformer.config
+        patch_height = self.config["patch_size"][1]
         self._spatial_multiple = math.lcm(16, self.vae.config["scale_factor_spatial"] * patch_height)
         self._negative: Tensor | None = None
 
@@ -112,7 +112,7 @@ class WanPolicy:
         Raises InputError if the folder is missing, incomplete, damaged or another kind of model.
         """
         folder, device = Path(path), torch.device(device)
-        check_folder(folder, pipeline=WanPipeline.__name__)
+        check_folder(folder)
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
         transformer = load_part(WanTransformer3DModel, folder, "transformer", torch_dtype=dtype, **weights)
         vae = load_part(AutoencoderKLWan, folder, "vae", torch_dtype=torch.float32, **weights)
@@ -159,7 +159,7 @@ class WanPolicy:
     def choose_attention(self, choice: AttentionChoice) -> None:
         """Sets the attention kernel. Raises InputError for one that does not run here."""
         self.kernel = choose_kernel(
-            choice, device=self._device, dtype=self.dtype, head_dim=self._config["attention_head_dim"]
+            choice, device=self._device, dtype=self.dtype, head_dim=self.config["attention_head_dim"]
         )
         use_kernel(self.transformer, self.kernel)
 
@@ -192,10 +192,10 @@ class WanPolicy:
             rows *= 1 if self.options.guidance == 1.0 else 2
             step = StepShape(
                 rows=rows,
-                tokens=self._tokens(latent_shape),
+                tokens=self.tokens_of(latent_shape),
                 lora_float32=lora_float32 and self.dtype != torch.float32,
             )
-            choice = needs_checkpointing(self._config, self.dtype, step, free=free_bytes(self._device))
+            choice = needs_checkpointing(self.config, self.dtype, step, free=free_bytes(self._device))
         base: Any = self.transformer
         base.enable_gradient_checkpointing() if choice else base.disable_gradient_checkpointing()
         self.checkpointed = choice
@@ -312,11 +312,11 @@ class WanPolicy:
         if self.options.guidance_batch != "auto":
             return self.options.guidance_batch == "joint"
         rows, *latent_shape = shape
-        return rows * self._tokens(latent_shape) <= JOINT_TOKENS
+        return rows * self.tokens_of(latent_shape) <= JOINT_TOKENS
 
-    def _tokens(self, latent_shape: Sequence[int]) -> int:
+    def tokens_of(self, latent_shape: Sequence[int]) -> int:
         """Tokens of one latent [C, L, h, w]."""
-        return math.prod(latent_shape[1:]) // math.prod(self._config["patch_size"])
+        return math.prod(latent_shape[1:]) // math.prod(self.config["patch_size"])
 
 
 def _prompt_encoder(

@@ -26,6 +26,10 @@ WHOLE_ACTIVATIONS = {torch.float32: 21.0, torch.bfloat16: 13.0}
 channels): 12.0 and 7.4 GiB at 832 x 480 on an H200 (research/h200.md) over 0.57 GiB."""
 
 
+TILE_PX = 256
+"""Height and width of stock's tiles."""
+
+
 # ------------------------------------------------------------------------------------------------------------ chunks
 
 
@@ -135,12 +139,15 @@ def decode_tiled(vae: AutoencoderKLWan, latents: Float[Tensor, "1 C L h w"]) -> 
 
     Not equal to decoding it whole: a tile's middle block attends to the tile alone. On random weights of Wan's
     structure the mean difference is a few per cent of the video's standard deviation
-    (`tests/numerics/test_decode_modes.py`); tiles that cover the whole frame are exact.
+    (`tests/numerics/test_decode_modes.py`). A frame that one tile covers is decoded whole.
     """
+    covered = max(latents.shape[-2:]) * vae.config["scale_factor_spatial"] <= TILE_PX
+    if covered:
+        return decode_latents(vae, latents, max_positions=1)
     latents = latents.to(vae.dtype)
     mean, std = _latent_statistics(vae, latents)
-    pixels: Any = vae.tiled_decode(latents * std + mean).sample
-    return _as_video(pixels.float()).clamp(0.0, 1.0)
+    decoded: Any = vae.tiled_decode(latents * std + mean)
+    return _as_video(decoded.sample.float()).clamp(0.0, 1.0)
 
 
 def whole_bytes(vae: AutoencoderKLWan, height: int, width: int, dtype: torch.dtype) -> float:

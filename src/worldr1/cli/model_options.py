@@ -1,0 +1,80 @@
+"""The options of `generate` that say which model makes the videos and how it computes; the defaults that follow."""
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from worldr1.video_io import FRAMES_PER_SECOND
+
+if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
+    from worldr1.build import ExperimentConfig
+    from worldr1.rollout.sampler import SamplerConfig
+
+MINI = "mini"
+ATTENTION = ("auto", "cudnn", "flash", "efficient", "math")
+DTYPES = ("float32", "bfloat16")
+WAN_STEPS = 20
+"""As in training; the published pipelines take 50."""
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """--model, --weights, --dtype, --attention, --compile, --negative-prompt."""
+    parser.add_argument(
+        "--model",
+        default=MINI,
+        metavar="NAME",
+        help="folder of a Wan 2.1 or CogVideoX pipeline, a hub name, or wan2.1-1.3b, wan2.1-14b, cogvideox1.5-5b "
+        "(default: mini)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("published", "random"),
+        default="published",
+        help="random: the named model at full size without files, to measure it; its videos are noise",
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the network (default: bfloat16, mini float32)")
+    parser.add_argument("--attention", choices=ATTENTION, default="auto", help="attention kernel (default: auto)")
+    parser.add_argument("--compile", action="store_true", help="compile the network: pays from several videos on")
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
+
+
+def base_settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int]:
+    """The mini recipe, or what the model's card says, with what this module's options say; and frames per second.
+
+    CogVideoX has the steps of its card and independent noise, because it never met another; Wan has the steps that
+    training samples with. Raises InputError for a model that is not there.
+    """
+    from worldr1.backends.models import ModelConfig, kin
+    from worldr1.build import ClipConfig, ExperimentConfig, load_experiment
+    from worldr1.rollout.start_noise import NoiseConfig
+
+    options = {
+        "folder": args.model,
+        "weights": args.weights,
+        "attention": args.attention,
+        "compile": args.compile,
+        "negative_prompt": args.negative_prompt,
+    }
+    if args.model == MINI:
+        config = load_experiment(MINI)
+        return replace(
+            config,
+            model=replace(config.model, dtype=args.dtype or "float32", **options),
+            sampler=euler_steps(WAN_STEPS),
+        ), FRAMES_PER_SECOND
+    model = ModelConfig(dtype=args.dtype or "bfloat16", **options)
+    like = kin(model)
+    made_for, cogvideox = like.defaults, like.kind == "cogvideox"
+    return ExperimentConfig(
+        model=replace(model, guidance=made_for.guidance),
+        clip=ClipConfig(frames=made_for.frames, height=made_for.height, width=made_for.width),
+        noise=NoiseConfig(strength=0.0 if cogvideox else 1.0),
+        sampler=euler_steps(made_for.steps if cogvideox else WAN_STEPS),
+    ), made_for.fps
+
+
+def euler_steps(num_steps: int) -> "SamplerConfig":
+    """Sampling without noise: SDE steps are only placed where any number of steps has room for them."""
+    from worldr1.rollout.sampler import SamplerConfig
+
+    return SamplerConfig(num_steps=num_steps, first_index=0, last_index=0)

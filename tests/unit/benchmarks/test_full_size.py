@@ -1,0 +1,70 @@
+"""benchmarks/full_size.py runs dry: every section makes its table, and what does not fit is said and not hidden."""
+
+from pathlib import Path
+from typing import Any
+
+import full_size
+import pytest
+import torch
+
+from worldr1.backends.wan import WanPolicy
+
+DRY = ["--device", "cpu", "--repeats", "1"]
+
+
+def _tables(text: str) -> dict[str, list[list[str]]]:
+    """Rows of cells by the title of their table."""
+    found: dict[str, list[list[str]]] = {}
+    for part in text.split("### ")[1:]:
+        title, _, rest = part.partition("\n")
+        lines = [line for line in rest.splitlines() if line.startswith("| ")]
+        found[title] = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+    return found
+
+
+def test_every_section_makes_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(WanPolicy, "compile", lambda self, **options: asked.append(options["dynamic"]))
+    out = tmp_path / "numbers.md"
+    full_size.main(["tiny", *DRY, "--out", str(out)])
+    assert asked == [None, True, None, None]
+    text = out.read_text()
+    assert capsys.readouterr().out.rstrip("\n") == text.rstrip("\n")
+    assert text.startswith("command: ") and "tiny-wan with random weights, bfloat16; 48 x 32, 9 frames" in text
+    tables = _tables(text)
+    assert list(tables) == list(full_size.SECTIONS)
+    rows = [row for table in tables.values() for row in table]
+    assert all(float(seconds) > 0 and peak == "-" for _, seconds, peak, _ in rows)
+    names = [row[0] for row in rows]
+    assert len(set(names)) == len(names) == 5 + 4 + 6 + 4 + 3
+    merged = next(row[3] for row in tables["merge"] if row[0] == "forward, LoRA merged")
+    assert merged.startswith("merged / base = ")
+    assert float(merged.rpartition(" ")[2]) > 0, "the LoRA changes something"
+
+
+def test_cogvideox_has_two(capsys: pytest.CaptureFixture[str]) -> None:
+    full_size.main(["tiny-cogvideox", *DRY, "--dtype", "float32"])
+    tables = _tables(capsys.readouterr().out)
+    assert {title: len(rows) for title, rows in tables.items()} == {"forward": 2, "decode": 4}
+
+
+def test_what_does_not_fit_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    setting: Any = full_size.Setting(
+        architecture=full_size.TINY_WAN,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        clip=(1, 16, 16),
+        repeats=3,
+        compile_backend="eager",
+    )
+    row = full_size.measure(setting, "step", fail, note="predicted")
+    assert full_size.table("t", [row]).endswith("| step | - | - | predicted; does not fit |")
+    seconds = iter([9.0, 9.0, 1.0, 3.0, 2.0])
+    monkeypatch.setattr(full_size, "timed", lambda setting, work: next(seconds))
+    row = full_size.measure(setting, "step", lambda: None)
+    assert (row.seconds, row.note) == (2.0, "first two calls 18.0 s")
