@@ -12,8 +12,9 @@ import pytest
 from torch import Tensor
 
 from worldr1.backends.mini import CLIP_SIZE, mini_base
+from worldr1.backends.model_folder import PARTS
 from worldr1.backends.wan import WanPolicy
-from worldr1.cli import generate, main
+from worldr1.cli import filming, main
 from worldr1.rollout.sampler import SamplerConfig
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.seeding import make_generator
@@ -131,18 +132,18 @@ def test_what_the_adapter_was_trained_with_is_the_default(
     capsys: Lines,
 ) -> None:
     made: dict[str, Any] = {}
-    sample, noise = generate.sample_ode, generate.start_noise
+    sample, noise = filming.sample_ode, filming.start_noise
 
-    def sampled(policy: Any, text: Tensor, start: Tensor, sampler: SamplerConfig) -> Tensor:
+    def sampled(policy: Any, text: Tensor, start: Tensor, sampler: SamplerConfig, **keywords: Any) -> Tensor:
         made.update(steps=sampler.num_steps, shift=sampler.shift, guidance=policy.guidance)
-        return sample(policy, text, start, sampler)
+        return sample(policy, text, start, sampler, **keywords)
 
     def started(path: Any, shape: Any, seeds: Any, config: NoiseConfig, plans: Any) -> Tensor:
         made.update(transport=config.transport, strength=config.strength_for(path))
         return noise(path, shape, seeds, config, plans)
 
-    monkeypatch.setattr(generate, "sample_ode", sampled)
-    monkeypatch.setattr(generate, "start_noise", started)
+    monkeypatch.setattr(filming, "sample_ode", sampled)
+    monkeypatch.setattr(filming, "start_noise", started)
     file = adapter(tmp_path / "adapter.safetensors", base="mini", guidance=1.0, training=TRAINED)
     command = ["generate", "--prompt", PROMPT, "--lora", str(file), "--out", str(tmp_path / "a.mp4"), "--json"]
     assert main([*command, *arguments]) == 0
@@ -178,7 +179,9 @@ def test_an_adapter_of_a_larger_model_is_refused_before_the_model_is_loaded(
 ) -> None:
     small = BaseShape(class_name="WanTransformer3DModel", layers=30, width=1536, heads=12, ffn=8960, text=4096)
     file = adapter(tmp_path / "adapter.safetensors", base="Wan2.1-T2V-1.3B", guidance=5.0, shape=small)
-    (tmp_path / "Wan2.1-T2V-14B" / "transformer").mkdir(parents=True)  # its configuration alone
+    for part in PARTS:  # its configuration alone
+        (tmp_path / "Wan2.1-T2V-14B" / part).mkdir(parents=True)
+    (tmp_path / "Wan2.1-T2V-14B" / "model_index.json").write_text('{"_class_name": "WanPipeline"}')
     config = {
         "num_attention_heads": 40,
         "attention_head_dim": 128,

@@ -12,7 +12,8 @@ from worldr1.backends import models
 from worldr1.backends.wan import WanPolicy
 from worldr1.cli import filming, main
 from worldr1.seeding import make_generator
-from worldr1.train.lora import LoraConfig, add_lora, lora_parameters, lora_state, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.lora import add_lora, lora_parameters, lora_state
 from worldr1.video_io import read_comment, read_mp4
 
 Lines = pytest.CaptureFixture[str]
@@ -58,9 +59,8 @@ def test_the_file_says_how_it_was_made(published_wan_folder: Path, tmp_path: Pat
         for parameter in lora_parameters(transformer).values():
             parameter.add_(0.2)
     lora = tmp_path / "adapter.safetensors"
-    save_adapter(
-        lora, lora_state(transformer), LoraConfig(rank=2, alpha=4), base=str(published_wan_folder), guidance=2.0
-    )
+    info = AdapterInfo(config=LoraConfig(rank=2, alpha=4), base=published_wan_folder.name, guidance=2.0)
+    save_adapter(lora, lora_state(transformer), info)
     plain, adapted = tmp_path / "plain.mp4", tmp_path / "adapted.mp4"
     command = [*WAN, "--model", str(published_wan_folder), "--negative-prompt", 'böses "Wort"', "--dtype", "float32"]
     command += ["--seed", "3", "--strength", "0.8", "--guidance", "2"]
@@ -182,7 +182,8 @@ def test_refusals(
         transformer = WanPolicy.from_folder(published_wan_folder).transformer
         add_lora(transformer, LoraConfig(rank=2, alpha=2), generator=make_generator(0, "test"))
         state = lora_state(transformer)
-        save_adapter("adapter.safetensors", state, LoraConfig(rank=2, alpha=2), base="cogvideox", guidance=6.0)
+        info = AdapterInfo(config=LoraConfig(rank=2, alpha=2), base="cogvideox", guidance=6.0)
+        save_adapter("adapter.safetensors", state, info)
         capsys.readouterr()
     command = [*WAN, "--model", str(published_wan_folder), "--out", "a.mp4", *options]
     assert main(command) == 2

@@ -181,4 +181,4 @@ def _shape(model: str) -> "BaseShape | None":
         if model in (architecture.name, architecture.hub):
             return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
     shape = BaseShape.of_folder(mini_base() if model == MINI else Path(model).expanduser())
-    return shape if shape is not None and (shape.class_name or "").startswith("Wan") else None
+    return shape if shape is not None and (shape.class_name or "Wan").startswith("Wan") else None
