@@ -33,6 +33,8 @@ def test_a_run_encodes_its_prompts_once_and_says_how_it_computes(
         "model.guidance": "2.0",
         "model.attention": "math",
         "train.updates": "1",
+        "reward.weights.meta": "0",
+        "reward.weights.recon": "0",
     }
     run = tmp_path / "run"
     options = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
