@@ -122,8 +122,8 @@ class PromptEncoder:
         if self._options.keep or self._encoder is None:
             return
         self._encoder = None
-        gc.collect()
         if self._device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
 
     def _stored(self, prompts: Sequence[str], cache: TextCache) -> dict[str, EncodedPrompt]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from tiny_models import TINY_COGVIDEOX, TINY_WAN
 
 from worldr1.backends import models
@@ -15,6 +16,7 @@ from worldr1.backends.wan import WanPolicy
 from worldr1.build import build_generator, build_policy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
+from worldr1.train.lora import LoraConfig, add_lora, lora_parameters, lora_state, save_adapter
 
 
 def test_folders_of_both_kinds_are_told_apart(published_wan_folder: Path, published_cogvideox_folder: Path) -> None:
@@ -41,6 +43,26 @@ def test_random_models_take_the_recipes_options(monkeypatch: pytest.MonkeyPatch,
     assert model.encode(["a box"]).dtype == torch.bfloat16
     other = load_model(replace(config, seed=5), "cpu").transformer
     assert not torch.equal(other.get_parameter("proj_out.weight"), model.transformer.get_parameter("proj_out.weight"))
+
+
+def test_a_generator_carries_its_adapter_in_its_weights(published_wan_folder: Path, tmp_path: Path) -> None:
+    config, lora = ModelConfig(folder=str(published_wan_folder)), LoraConfig(rank=2)
+    transformer = build_policy(config, "cpu").transformer
+    add_lora(transformer, lora, generator=torch.Generator().manual_seed(0))
+    for parameter in lora_parameters(transformer).values():
+        parameter.data.add_(0.1)
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, lora_state(transformer), lora, base=config.folder, guidance=1.0)
+    plain, policy, generator = (
+        build_policy(config, "cpu"),
+        build_policy(replace(config, dtype="bfloat16", lora_products="base"), "cpu", lora=path),
+        build_generator(config, "cpu", lora=path),
+    )
+    adapted = [module for module in policy.transformer.modules() if isinstance(module, LoraLayer)]
+    assert adapted and not any(module.cast_input_dtype_enabled for module in adapted)
+    assert not any(isinstance(module, LoraLayer) for module in generator.transformer.modules())
+    name = "blocks.0.attn1.to_q.weight"
+    assert not torch.equal(generator.transformer.get_parameter(name), plain.transformer.get_parameter(name))
 
 
 def test_one_line_says_how_it_computes(published_wan_folder: Path, published_cogvideox_folder: Path) -> None:
