@@ -50,7 +50,7 @@ from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_ch
 from worldr1.train.lora import base_model, prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype
 from worldr1.train.runlog import RunLog, read_metrics
-from worldr1.train.startup import RatioLimits, StartupChecks
+from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
 from worldr1.train.stopping import Look
 from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.train.watch import Watch
@@ -200,7 +200,7 @@ class Session:
         sets = self.trainer.prompts
         texts = [prompt.text for prompt in (*sets.main, *sets.dynamic, *self.test, *self.judge_prompts)]
         with self._bar("prompts", len(texts)) as show:
-            self.policy.prepare_prompts(texts, on_progress=show)
+            self.policy.prepare_prompts(texts, on_progress=show, examine=check_text_cache)
 
     def _evaluation(self, name: str) -> Evaluation:
         folder = self.run_dir / PREVIEWS / name

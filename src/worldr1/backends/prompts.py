@@ -52,6 +52,10 @@ class TextOptions:
     """Tokens to which prompts are padded or cut: what the model was trained with. None: the tokenizer's own limit."""
 
 
+Examine = Callable[[str, Tensor, Tensor], None]
+"""Of a prompt, its stored embeddings [1, S, D] and those of the encoder [1, S, D]."""
+
+
 class PromptEncoder:
     """Prompts -> embeddings [P, S, D] on the device."""
 
@@ -100,17 +104,30 @@ class PromptEncoder:
         return torch.stack([stored[prompt].embeddings for prompt in prompts]).to(self._device)
 
     @torch.no_grad()
-    def prepare(self, prompts: Sequence[str], *, on_progress: Callable[[int], None] = lambda done: None) -> None:
+    def prepare(
+        self,
+        prompts: Sequence[str],
+        *,
+        on_progress: Callable[[int], None] = lambda done: None,
+        examine: Examine = lambda prompt, stored, encoded: None,
+    ) -> None:
         """Stores what is not stored yet, so that no later call needs the encoder; nothing to do without a cache.
 
-        on_progress: is given the number of prompts that are done.
+        on_progress: is given the number of prompts that are done. examine: is given one prompt that was stored before,
+        its embeddings from the cache and anew from the encoder, where the encoder is loaded anyway; may raise.
         """
         if self._cache is None:
             return
+        known: str | None = None
         for done, prompt in enumerate(prompts, start=1):
             if self._cache.get(prompt) is None:
                 self._cache.put(prompt, self._encode_alone(prompt))
+            else:
+                known = known or prompt
             on_progress(done)
+        stored = None if known is None or self._encoder is None else self._cache.get(known)
+        if known is not None and stored is not None:
+            examine(known, stored.embeddings[None], self._encode([known]))
         self.free()
 
     def parts(self) -> tuple[PreTrainedTokenizerBase, nn.Module]:

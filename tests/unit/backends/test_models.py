@@ -16,7 +16,8 @@ from worldr1.backends.wan import WanPolicy
 from worldr1.build import build_generator, build_policy
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
-from worldr1.train.lora import LoraConfig, add_lora, lora_parameters, lora_state, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.lora import add_lora, lora_parameters, lora_state
 
 
 def test_folders_of_both_kinds_are_told_apart(published_wan_folder: Path, published_cogvideox_folder: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_generator_carries_its_adapter_in_its_weights(published_wan_folder: Pa
     for parameter in lora_parameters(transformer).values():
         parameter.data.add_(0.1)
     path = tmp_path / "adapter.safetensors"
-    save_adapter(path, lora_state(transformer), lora, base=config.folder, guidance=1.0)
+    save_adapter(path, lora_state(transformer), AdapterInfo(config=lora, base=Path(config.folder).name, guidance=1.0))
     plain, policy, generator = (
         build_policy(config, "cpu"),
         build_policy(replace(config, dtype="bfloat16", lora_products="base"), "cpu", lora=path),

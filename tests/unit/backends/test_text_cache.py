@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from worldr1.backends.folder_encoder import FolderEncoder
 from worldr1.backends.prompts import TextOptions
@@ -22,7 +22,8 @@ from worldr1.backends.text_cache import (
     folder_fingerprint,
 )
 from worldr1.backends.wan import WanPolicy
-from worldr1.errors import InputError
+from worldr1.errors import InputError, TrainingError
+from worldr1.train.startup import check_text_cache
 
 PROMPTS = ["camera push in a red ball on the floor", "a box", "a box"]
 LENGTH = 16
@@ -152,6 +153,25 @@ def test_a_damaged_file_is_made_again(
     assert all(torch.equal(load_file(path)["embeddings"], rows) for path, rows in before.items())
     policy.encode(PROMPTS)
     assert len(loads) == 2
+
+
+def test_a_stored_prompt_is_examined_where_the_encoder_is_loaded_anyway(
+    tiny_wan_folder: Path, tmp_path: Path, loads: Loads
+) -> None:
+    seen: list[tuple[str, Tensor, Tensor]] = []
+    policy = _policy(tiny_wan_folder, tmp_path)
+    policy.prepare_prompts(PROMPTS[:1], examine=lambda *found: seen.append(found))
+    policy.prepare_prompts(PROMPTS[:1], examine=lambda *found: seen.append(found))
+    assert seen == [] and len(loads) == 1  # nothing was stored before; then nothing had to be encoded
+    policy.prepare_prompts(PROMPTS, examine=lambda *found: seen.append(found))
+    ((prompt, stored, encoded),) = seen
+    assert prompt == PROMPTS[0] and len(loads) == 2
+    assert torch.equal(stored, encoded)
+    check_text_cache(prompt, stored, encoded)
+    with pytest.raises(TrainingError, match="delete the cache of text embeddings"):
+        _policy(tiny_wan_folder, tmp_path).prepare_prompts(
+            [PROMPTS[0], "a ball"], examine=lambda prompt, a, b: check_text_cache(prompt, a + 1, b)
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- prompts too long

@@ -25,7 +25,7 @@ from worldr1.backends.attention import AttentionChoice, Kernel, choose_kernel, u
 from worldr1.backends.folder_encoder import FolderEncoder
 from worldr1.backends.gpu_memory import free_bytes
 from worldr1.backends.model_folder import check_folder, load_part, load_scheduler
-from worldr1.backends.prompts import EncoderSource, PromptEncoder, TextOptions
+from worldr1.backends.prompts import EncoderSource, Examine, PromptEncoder, TextOptions
 from worldr1.backends.random_weights import RandomEncoder, build_part, scale_output
 from worldr1.backends.wan.training_memory import StepShape, needs_checkpointing
 from worldr1.backends.wan.vae import DecodeMode, decode_videos
@@ -256,11 +256,16 @@ class WanPolicy:
         return embeddings[:-1]
 
     def prepare_prompts(
-        self, prompts: Sequence[str], *, on_progress: Callable[[int], None] = lambda done: None
+        self,
+        prompts: Sequence[str],
+        *,
+        on_progress: Callable[[int], None] = lambda done: None,
+        examine: Examine = lambda prompt, stored, encoded: None,
     ) -> None:
         """Encodes and stores all prompts of a run, then frees the text encoder (`PromptEncoder.prepare`)."""
         first = [] if self.guidance == 1.0 else [self.options.negative_prompt]
-        self.prompts.prepare([*first, *prompts], on_progress=lambda done: on_progress(done - len(first)))
+        show = lambda done: on_progress(done - len(first))  # noqa: E731
+        self.prompts.prepare([*first, *prompts], on_progress=show, examine=examine)
 
     def velocity(
         self,
