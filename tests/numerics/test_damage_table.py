@@ -1,4 +1,4 @@
-"""Damage x part of the reward: which part must fall, and which must not; the table is `benchmarks/damage_table.py`'s."""
+"""Damage x part of the reward: which part must fall, and which must not (numbers: `benchmarks/damage_table.py`)."""
 
 from statistics import fmean
 

@@ -160,10 +160,15 @@ def describe(model: VideoModel, config: ModelConfig) -> str:
     dtype = str(model.dtype).removeprefix("torch.")
     kernel = "torch's choice" if model.kernel == "torch" else model.kernel
     parts = [
-        f"model {config.folder}{weights}: {model.num_parameters / 1e9:.3g} B parameters in {dtype}",
+        f"model {config.folder}{weights}: {_number(model.num_parameters)} parameters in {dtype}",
         f"attention {kernel}",
         f"compile {'on' if model.compiled else 'off'}",
     ]
     if isinstance(model, WanPolicy):
         parts.append(f"checkpointing {'on' if model.checkpointed else 'off'}")
     return ", ".join(parts)
+
+
+def _number(parameters: int) -> str:
+    """For example "1.42 B" or "5.1 M"."""
+    return f"{parameters / 1e9:.3g} B" if parameters >= 1e8 else f"{parameters / 1e6:.3g} M"

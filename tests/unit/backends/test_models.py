@@ -70,9 +70,9 @@ def test_one_line_says_how_it_computes(published_wan_folder: Path, published_cog
     config = ModelConfig(folder=str(published_wan_folder), dtype="bfloat16", attention="math", compile=True)
     policy = build_policy(config, "cpu")
     policy.checkpoint_gradients(True, rows=1, latent_shape=(16, 1, 2, 2))
-    num = sum(parameter.numel() for parameter in policy.transformer.parameters()) / 1e9
+    num = sum(parameter.numel() for parameter in policy.transformer.parameters()) / 1e6
     computes = "in bfloat16, attention math, compile on, checkpointing on"
-    assert describe(policy, config) == f"model {published_wan_folder}: {num:.3g} B parameters {computes}"
+    assert describe(policy, config) == f"model {published_wan_folder}: {num:.3g} M parameters {computes}"
     config = ModelConfig(folder=str(published_cogvideox_folder))
     assert describe(build_generator(config, "cpu"), config).endswith(
         "in float32, attention torch's choice, compile off"
