@@ -19,7 +19,7 @@ def slow_updates(session: Session, seconds: float, interrupt_at: int | None = No
     """Replaces the session's updates by ones that do nothing but say that they took so long."""
     trainer = session.trainer
 
-    def update(record: Callable[[Metrics], None]) -> Metrics:
+    def update(record: Callable[[Metrics], None], examine: object) -> Metrics:
         if trainer.updates_done == interrupt_at:
             raise KeyboardInterrupt
         metrics: Metrics = {"update": trainer.updates_done, "phase": "main", "reward": 0.0, "seconds": seconds}
