@@ -125,10 +125,10 @@ def known(depth: Tensor, clean: Clips, confidence: Tensor) -> KnownGeometry:
     )
 
 
-def score(case: Case, videos: Tensor, reconstructor: Reconstructor) -> list[RewardResult]:
-    """The training reward of the videos, each part with weight 1."""
+def score(case: Case, videos: Tensor, reconstructor: Reconstructor, *, gate: bool = False) -> list[RewardResult]:
+    """The training reward of the videos, each part with weight 1. gate: `reward.travel_gate`."""
     critic, quality, distance = load_heads()
-    config = replace(load_experiment("mini").reward, weights=RewardWeights())
+    config = replace(load_experiment("mini").reward, weights=RewardWeights(), travel_gate=gate)
     reward = CompositeReward(reconstructor, SplatRenderer(), critic, quality, distance, config)
     requests = [synthesize((move,), FRAMES) for move in case.moves]
     return reward(videos, case.prompts, requests, False)
@@ -144,16 +144,16 @@ def table(rows: Mapping[str, Sequence[RewardResult]]) -> str:
     return "\n".join(lines)
 
 
-def measure(num: int, seed: int) -> dict[str, list[RewardResult]]:
+def measure(num: int, seed: int, *, gate: bool = False) -> dict[str, list[RewardResult]]:
     """All rows of the table."""
     case = Case(num, seed)
     clean, model = case.film(), load_reconstructor()
-    rows = {"clean": score(case, clean.video, model)}
-    rows |= {name: score(case, video, model) for name, video in damaged(case, clean).items()}
+    rows = {"clean": score(case, clean.video, model, gate=gate)}
+    rows |= {name: score(case, video, model, gate=gate) for name, video in damaged(case, clean).items()}
     posters, depth = billboards(case, clean)
-    solid = known(clean.depth, clean, (~clean.sky).float())
-    rows["clean, true geometry"] = score(case, clean.video, solid)
-    rows["billboard, true geometry"] = score(case, posters, known(depth, clean, torch.ones_like(depth)))
+    solid, flat = known(clean.depth, clean, (~clean.sky).float()), known(depth, clean, torch.ones_like(depth))
+    rows["clean, true geometry"] = score(case, clean.video, solid, gate=gate)
+    rows["billboard, true geometry"] = score(case, posters, flat, gate=gate)
     return rows
 
 
@@ -162,10 +162,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--seed", type=int, default=99)
+    parser.add_argument("--travel-gate", action="store_true", help="as reward.travel_gate = true")
     args = parser.parse_args()
     print(heading())
     with torch.no_grad():
-        print(f"{args.clips} clips\n\n{table(measure(args.clips, args.seed))}")
+        print(f"{args.clips} clips\n\n{table(measure(args.clips, args.seed, gate=args.travel_gate))}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from worldr1.rewards.trajectory import (
     has_parallax,
     path_errors,
     recovered_paths,
+    travel_share,
 )
 from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient
@@ -49,6 +50,8 @@ from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajecto
 
 S_META, S_RECON, S_TRAJ, R_GEN = "s_meta", "s_recon", "s_traj", "r_gen"
 """Names of the parts in `RewardResult.parts`."""
+TRAVEL_SHARE = "travel_share"
+"""Name of the measure that the gate uses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +86,9 @@ class RewardConfig:
     quality: QualityConfig = field(default_factory=QualityConfig)
     rejected_value: float = 0.0
     """Value of each 3D part of a rejected video."""
+    travel_gate: bool = False
+    """Multiply S_meta and S_recon by min(1, travel / requested travel): a camera that stands still is easy to draw
+    again, and would earn both in full for a request to move (docs/results.md, damage x part)."""
     dynamic_rule: Literal["phase", "prompt"] = "phase"
     """When R_3D is off: "phase": in the dynamic phase. "prompt": also for dynamic prompts of the main phase."""
     batch: int = 8
@@ -191,8 +197,8 @@ class CompositeReward:
 
         videos: 0..1. trajectories: the *requested* paths, None for a prompt without camera words. phase_dynamic: only
         R_gen counts. measures: image_gradient, quality (q, before its scaling), and with R_3D also median_depth,
-        travel_depth_units, travel_deg,
-        rotation_error_deg, translation_error, psnr_holdout_db (psnr_db without holdout), coverage.
+        travel_depth_units, travel_deg, rotation_error_deg, translation_error, travel_share (of a request that goes
+        somewhere), psnr_holdout_db (psnr_db without holdout), coverage.
         Raises InputError if the arguments do not fit together; a model's failure is a result, not an exception.
         """
         self._check(videos, prompts, trajectories)
@@ -275,8 +281,12 @@ class CompositeReward:
         errors: dict[int, TrajectoryErrors] = {}
         if asked:
             errors = dict(zip(asked, path_errors(paths[asked], requests, config=self.config.trajectory), strict=True))
-        travels = zip(units, camera_travels(paths), strict=True)
-        return [_followed(unit, travel, errors.get(index)) for index, (unit, travel) in enumerate(travels)]
+        travels = camera_travels(paths)
+        outcomes = [_followed(u, t, errors.get(i)) for i, (u, t) in enumerate(zip(units, travels, strict=True))]
+        for index, request in zip(asked, requests, strict=True):
+            if (share := travel_share(travels[index], request)) is not None:
+                outcomes[index].measures[TRAVEL_SHARE] = share
+        return outcomes
 
     def _redraw(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         config = self.config.reconstruction
@@ -345,7 +355,9 @@ class CompositeReward:
                 measures=sample.measures,
             )
         floor = dict.fromkeys((S_META, S_RECON, S_TRAJ), self.config.rejected_value) if sample.rejected else {}
-        found = sample.parts | floor
+        gate = sample.measures.get(TRAVEL_SHARE, 1.0) if self.config.travel_gate else 1.0
+        gated = {name: gate * value for name, value in sample.parts.items() if name in (S_META, S_RECON)}
+        found = sample.parts | gated | floor
         parts = {name: found[name] for name in sample.part_names}
         weights = self.config.weights
         weight = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}

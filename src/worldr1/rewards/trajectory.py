@@ -77,6 +77,13 @@ def requested_extent(trajectory: Trajectory) -> float:
     return float(_relative(trajectory.world_from_camera)[:, :3, 3].norm(dim=-1).max())
 
 
+def travel_share(travel: Travel, trajectory: Trajectory) -> float | None:
+    """How much of the requested way the camera went, at most 1; None if the request goes nowhere (`has_parallax`)."""
+    if not has_parallax(trajectory):
+        return None
+    return min(1.0, travel.depth_units / requested_extent(trajectory))
+
+
 def camera_travel(reconstruction: Reconstruction) -> Travel:
     """Extent of the recovered path; raises ValueError if the median depth is not positive."""
     return camera_travels(recovered_paths([reconstruction]))[0]

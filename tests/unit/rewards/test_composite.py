@@ -49,6 +49,28 @@ def test_weights_multiply_parts_and_zero_leaves_a_part_out(kit: Callable, clip: 
     assert result.value == pytest.approx(2 * full[S_RECON] + full[S_TRAJ] + 0.5 * full[R_GEN])
 
 
+def test_the_travel_gate_pays_meta_and_recon_by_the_way_that_was_gone(
+    kit: Callable, clip: Callable, path: Callable
+) -> None:
+    video = clip(path("push_in"))
+    plain, gated = (kit(video, config=RewardConfig(travel_gate=gate)) for gate in (False, True))
+    for asked in ("push_in", "move_left"):  # 0.6 of 0.6, and more than enough of 0.22
+        assert gated.score(video, path(asked)).parts == plain.score(video, path(asked)).parts
+    short = clip(path("move_left"))  # 0.22 of 0.6
+    full, part = (
+        kit(short, config=RewardConfig(travel_gate=gate)).score(short, path("push_in")) for gate in (False, True)
+    )
+    share = part.measures["travel_share"]
+    assert share == full.measures["travel_share"] == pytest.approx(0.22 / 0.6, abs=1e-4)
+    for name in (S_META, S_RECON):
+        assert part.parts[name] == pytest.approx(share * full.parts[name])
+    for name in (S_TRAJ, R_GEN):
+        assert part.parts[name] == full.parts[name]
+    assert part.value == pytest.approx(sum(part.parts.values()))
+    pan = clip(path("pan_left"))
+    assert "travel_share" not in kit(pan).score(pan, path("pan_left")).measures
+
+
 def test_the_wrong_camera_costs_s_traj_alone(kit: Callable, clip: Callable, path: Callable) -> None:
     video = clip(path("push_in"))
     scorer = kit(video)
