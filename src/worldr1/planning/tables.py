@@ -72,7 +72,7 @@ def misfit_sentence(plan: Plan, advice: Advice | None) -> str:
     )
     if advice is None:
         larger = smallest_card(plan)
-        which = "no GPU that plan knows has more" if larger is None else f"take a {larger.name} or a larger one"
+        which = "no GPU that plan knows has more" if larger is None else f"take one that has, {larger.name} or larger"
         return f"{problem}; no change of the recipe makes it fit: {which}."
     typed = " ".join(f"--set {words}" for words in advice.words)
     other = advice.plan
