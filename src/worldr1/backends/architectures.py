@@ -238,3 +238,8 @@ COGVIDEOX_1_5_5B = Architecture(
 
 ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (WAN_1_3B, WAN_14B, COGVIDEOX_1_5_5B)}
 """By short name."""
+
+
+def find_architecture(name: str) -> Architecture | None:
+    """By short name or hub name; None for any other, for example a folder."""
+    return next((a for a in ARCHITECTURES.values() if name in (a.name, a.hub)), None)

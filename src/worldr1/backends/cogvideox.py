@@ -24,11 +24,11 @@ from worldr1.backends.attention import AttentionChoice, Kernel, choose_kernel, k
 from worldr1.backends.folder_encoder import FolderEncoder
 from worldr1.backends.gpu_memory import free_bytes
 from worldr1.backends.model_folder import check_folder, load_part, load_scheduler
-from worldr1.backends.prompts import EncoderSource, PromptEncoder, TextOptions
+from worldr1.backends.prompts import EncoderSource, NegativePrompt, PromptEncoder, TextOptions
 from worldr1.backends.random_weights import RandomEncoder, build_part, scale_output
+from worldr1.backends.sizes import check_size
 from worldr1.backends.wan.vae import DecodeMode
 from worldr1.diffusion.guidance import combine
-from worldr1.errors import InputError
 
 WHOLE_ACTIVATIONS = 21.0
 """Peak memory of decoding two latent frames whole, in float32 activations of full resolution. Taken over from Wan's VAE
@@ -76,7 +76,7 @@ class CogVideoXSampler:
         self._config: Any = transformer.config
         self._space: int = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
         self._time = int(self.vae.config["temporal_compression_ratio"])
-        self._negative: Tensor | None = None
+        self._negative = NegativePrompt(prompts, options.negative_prompt, guided=options.guidance != 1.0)
         # knows how to lay out the rotary embeddings; built without the text encoder, which may be freed
         text: dict[str, Any] = {"tokenizer": None, "text_encoder": None}
         self._stock: Any = CogVideoXPipeline(vae=self.vae, transformer=transformer, scheduler=self.scheduler, **text)
@@ -173,29 +173,18 @@ class CogVideoXSampler:
         multiple, time = self._space * self._config["patch_size"], self._time
         largest = [self._config[f"sample_{side}"] * self._space // multiple * multiple for side in ("height", "width")]
         bounds = largest if self._config["patch_size_t"] else [10**9] * 2
-        nearest = (
-            max(0, round((num_frames - 1) / time)) * time + 1,
-            *(
-                min(bound, max(1, round(side / multiple)) * multiple)
-                for side, bound in zip((height, width), bounds, strict=True)
-            ),
+        rows, columns = (
+            min(bound, max(1, round(side / multiple)) * multiple)
+            for side, bound in zip((height, width), bounds, strict=True)
         )
-        if nearest != (num_frames, height, width):
-            raise InputError(
-                f"A clip of {num_frames} frames of {height} x {width} does not fit the model (height and width: "
-                f"multiples of {multiple}; frames: {time} k + 1); the nearest that does is {nearest[0]} frames of "
-                f"{nearest[1]} x {nearest[2]}."
-            )
+        nearest = (max(0, round((num_frames - 1) / time)) * time + 1, rows, columns)
+        check_size((num_frames, height, width), nearest, multiple=multiple, time=time)
         frames = (num_frames + self.padding_frames(num_frames) - 1) // time + 1
         return self._config["in_channels"], frames, height // self._space, width // self._space
 
     def encode(self, prompts: Sequence[str]) -> Float[Tensor, "P S D"]:
         """Text embeddings by the pipeline's own code."""
-        if self.guidance == 1.0 or self._negative is not None:
-            return self.prompts(prompts)
-        embeddings = self.prompts([*prompts, self.options.negative_prompt])  # the encoder may have to be loaded: once
-        self._negative = embeddings[-1:]
-        return embeddings[:-1]
+        return self._negative.encode_beside(prompts)
 
     @torch.no_grad()
     def sample(
@@ -210,8 +199,6 @@ class CogVideoXSampler:
 
         on_step: is called after every step.
         """
-        if self.guidance != 1.0 and self._negative is None:
-            self._negative = self.prompts([self.options.negative_prompt])
         self.scheduler.set_timesteps(num_steps, device=self._device)
         latents = start.float().transpose(1, 2) * self.scheduler.init_noise_sigma
         for timestep in self.scheduler.timesteps:
@@ -242,9 +229,9 @@ class CogVideoXSampler:
         return WHOLE_ACTIVATIONS * pixels * self.vae.config["block_out_channels"][0] * 4
 
     def _guided(self, latents: Tensor, timestep: Tensor, embeddings: Tensor) -> Tensor:
-        if self._negative is None:
+        if self.guidance == 1.0:
             return self._predict(latents, timestep, embeddings)
-        both = torch.cat([self._negative.to(embeddings).expand(len(embeddings), -1, -1), embeddings])
+        both = torch.cat([self._negative.embeddings.to(embeddings).expand(len(embeddings), -1, -1), embeddings])
         unconditional, conditional = self._predict(torch.cat([latents] * 2), timestep, both).chunk(2)
         return combine(conditional, unconditional, self.guidance)
 

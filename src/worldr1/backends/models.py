@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from worldr1.backends.architectures import ARCHITECTURES, COGVIDEOX_1_5_5B, WAN_1_3B, Architecture
+from worldr1.backends.architectures import COGVIDEOX_1_5_5B, WAN_1_3B, Architecture, find_architecture
 from worldr1.backends.attention import AttentionChoice
 from worldr1.backends.cogvideox import CogVideoXSampler
 from worldr1.backends.mini import mini_base
@@ -113,9 +113,8 @@ def kin(config: ModelConfig) -> Architecture:
 
     Raises InputError if there is no such model.
     """
-    for architecture in ARCHITECTURES.values():
-        if config.folder in (architecture.name, architecture.hub):
-            return architecture
+    if (architecture := find_architecture(config.folder)) is not None:
+        return architecture
     cogvideox = pipeline_class(find_folder(config.folder)) == COGVIDEOX_PIPELINE
     return COGVIDEOX_1_5_5B if cogvideox else WAN_1_3B
 

@@ -196,6 +196,30 @@ class PromptEncoder:
         )
 
 
+class NegativePrompt:
+    """What guidance leads away from: encoded once, beside the first prompts, for which the encoder may be loaded."""
+
+    def __init__(self, encode: PromptEncoder, text: str, *, guided: bool) -> None:
+        """guided: False if there is no guidance, so that nobody will ask for it."""
+        self._encode, self._text, self._guided = encode, text, guided
+        self._embeddings: Tensor | None = None
+
+    def encode_beside(self, prompts: Sequence[str]) -> Float[Tensor, "P S D"]:
+        """Embeddings of the prompts alone."""
+        if not self._guided or self._embeddings is not None:
+            return self._encode(prompts)
+        embeddings = self._encode([*prompts, self._text])
+        self._embeddings = embeddings[-1:]
+        return embeddings[:-1]
+
+    @property
+    def embeddings(self) -> Float[Tensor, "1 S D"]:
+        """Its own."""
+        if self._embeddings is None:
+            self._embeddings = self._encode([self._text])
+        return self._embeddings
+
+
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:
     before = logging.get_verbosity()

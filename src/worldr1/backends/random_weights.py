@@ -16,16 +16,15 @@ import transformers
 from torch import Tensor, nn
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 
-from worldr1.backends.architectures import ARCHITECTURES, Architecture, PartConfig
+from worldr1.backends.architectures import ARCHITECTURES, Architecture, PartConfig, find_architecture
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
 
 
 def named_architecture(name: str) -> Architecture:
     """By short name or hub name; raises InputError that lists the known ones."""
-    for architecture in ARCHITECTURES.values():
-        if name in (architecture.name, architecture.hub):
-            return architecture
+    if (architecture := find_architecture(name)) is not None:
+        return architecture
     raise InputError(
         f'weights = "random" needs the name of a published model, not {name!r}; '
         f"choose one of {', '.join(ARCHITECTURES)}."

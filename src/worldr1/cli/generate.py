@@ -173,12 +173,11 @@ def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
 
 def _shape(model: str) -> "BaseShape | None":
     """Of the model's transformer, without loading it; None if that is not known yet."""
-    from worldr1.backends.architectures import ARCHITECTURES
+    from worldr1.backends.architectures import find_architecture
     from worldr1.backends.mini import mini_base
     from worldr1.train.adapter_file import BaseShape
 
-    for architecture in ARCHITECTURES.values():
-        if model in (architecture.name, architecture.hub):
-            return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
+    if (architecture := find_architecture(model)) is not None:
+        return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
     shape = BaseShape.of_folder(mini_base() if model == MINI else Path(model).expanduser())
     return shape if shape is not None and (shape.class_name or "Wan").startswith("Wan") else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worldr1.backends.architectures import ARCHITECTURES, PartConfig
+from worldr1.backends.architectures import ARCHITECTURES, PartConfig, find_architecture
 from worldr1.build import MINI, ExperimentConfig
 from worldr1.errors import InputError
 from worldr1.planning.activations import Numbers
@@ -77,9 +77,7 @@ class Job:
 
 def find_parts(name: str) -> Parts:
     """A model by short name, hub name or folder; nothing is fetched. Raises InputError for anything but Wan 2.1."""
-    for architecture in ARCHITECTURES.values():
-        if name not in (architecture.name, architecture.hub):
-            continue
+    if (architecture := find_architecture(name)) is not None:
         if architecture.kind != "wan":
             raise InputError(f"{name} only generates, there is nothing to train: plan knows recipes of Wan 2.1 models.")
         return Parts(
@@ -113,20 +111,15 @@ def _read(folder: Path, kind: str) -> Mapping[str, Any]:
 
 def _latent(clip: Clip, decoder: Decoder, *, time: int) -> Latent:
     multiple = 2 * decoder.space
-    if clip.frames < 1 or clip.height < 1 or clip.width < 1 or (clip.frames - 1) % time or clip.height % multiple:
-        raise InputError(_misfit(clip, multiple, time))
-    if clip.width % multiple:
-        raise InputError(_misfit(clip, multiple, time))
+    uneven = (clip.frames - 1) % time or clip.height % multiple or clip.width % multiple
+    if min(clip.frames, clip.height, clip.width) < 1 or uneven:
+        raise InputError(
+            f"A clip of {clip.frames} frames of {clip.height} x {clip.width} does not fit the model: height and width "
+            f"must be multiples of {multiple}, frames {time} k + 1."
+        )
     return Latent(
         channels=decoder.latent_channels,
         frames=1 + (clip.frames - 1) // time,
         height=clip.height // decoder.space,
         width=clip.width // decoder.space,
-    )
-
-
-def _misfit(clip: Clip, multiple: int, time: int) -> str:
-    return (
-        f"A clip of {clip.frames} frames of {clip.height} x {clip.width} does not fit the model: height and width must "
-        f"be multiples of {multiple}, frames {time} k + 1."
     )

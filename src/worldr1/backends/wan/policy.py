@@ -25,12 +25,12 @@ from worldr1.backends.attention import AttentionChoice, Kernel, choose_kernel, u
 from worldr1.backends.folder_encoder import FolderEncoder
 from worldr1.backends.gpu_memory import free_bytes
 from worldr1.backends.model_folder import check_folder, load_part, load_scheduler
-from worldr1.backends.prompts import EncoderSource, Examine, PromptEncoder, TextOptions
+from worldr1.backends.prompts import EncoderSource, Examine, NegativePrompt, PromptEncoder, TextOptions
 from worldr1.backends.random_weights import RandomEncoder, build_part, scale_output
+from worldr1.backends.sizes import check_size
 from worldr1.backends.wan.training_memory import StepShape, needs_checkpointing
 from worldr1.backends.wan.vae import DecodeMode, decode_videos
 from worldr1.diffusion.guidance import combine
-from worldr1.errors import InputError
 
 Scheduler = FlowMatchEulerDiscreteScheduler | UniPCMultistepScheduler
 GuidanceBatch = Literal["auto", "joint", "separate"]
@@ -91,7 +91,7 @@ class WanPolicy:
         self.config: Any = transformer.config
         patch_height = self.config["patch_size"][1]
         self._spatial_multiple = math.lcm(16, self.vae.config["scale_factor_spatial"] * patch_height)
-        self._negative: Tensor | None = None
+        self._negative = NegativePrompt(prompts, options.negative_prompt, guided=options.guidance != 1.0)
 
     @classmethod
     def from_folder(
@@ -239,21 +239,12 @@ class WanPolicy:
             max(1, round(height / multiple)) * multiple,
             max(1, round(width / multiple)) * multiple,
         )
-        if nearest != (num_frames, height, width):
-            raise InputError(
-                f"A clip of {num_frames} frames of {height} x {width} does not fit the model (height and width: "
-                f"multiples of {multiple}; frames: {time} k + 1); the nearest that does is {nearest[0]} frames of "
-                f"{nearest[1]} x {nearest[2]}."
-            )
+        check_size((num_frames, height, width), nearest, multiple=multiple, time=time)
         return self.vae.config["z_dim"], (num_frames - 1) // time + 1, height // space, width // space
 
     def encode(self, prompts: Sequence[str]) -> Float[Tensor, "P S D"]:
         """Text embeddings by the pipeline's own code: cleaned, cut, and zero past the prompt's end."""
-        if self.guidance == 1.0 or self._negative is not None:
-            return self.prompts(prompts)
-        embeddings = self.prompts([*prompts, self.options.negative_prompt])  # the encoder may have to be loaded: once
-        self._negative = embeddings[-1:]
-        return embeddings[:-1]
+        return self._negative.encode_beside(prompts)
 
     def prepare_prompts(
         self,
@@ -283,7 +274,7 @@ class WanPolicy:
         timestep = timestep.expand(latents.shape[0])
         if self.guidance == 1.0:
             return self._forward(latents, timestep, embeddings)
-        negative = self._negative_embeddings().to(embeddings).expand(latents.shape[0], -1, -1)
+        negative = self._negative.embeddings.to(embeddings).expand(latents.shape[0], -1, -1)
         if self._joint(latents.shape):
             both = self._forward(
                 torch.cat([latents, latents]), torch.cat([timestep, timestep]), torch.cat([embeddings, negative])
@@ -307,11 +298,6 @@ class WanPolicy:
             return_dict=False,
         )
         return output[0].float()
-
-    def _negative_embeddings(self) -> Tensor:
-        if self._negative is None:
-            self._negative = self.prompts([self.options.negative_prompt])
-        return self._negative
 
     def _joint(self, shape: torch.Size) -> bool:
         if self.options.guidance_batch != "auto":
