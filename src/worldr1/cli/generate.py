@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--seeds stands in for --seed and --num: give one or the other")
     seeds = _seeds(args)
     files = _files(args.out, len(seeds))
-    config, fps = _settings(args)
+    config, fps, shift = _settings(args)
 
     from worldr1.cli.filming import Film, Shot, make
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         path=requested_path(tokens, config.clip.frames),
         config=config,
         lora=args.lora,
-        shift=args.shift,
+        shift=shift,
         fps=fps,
         upscale=args.upscale or (MINI_UPSCALE if args.model == MINI else 1),
     )
@@ -130,32 +130,35 @@ def _files(out: Path, num: int) -> list[Path]:
     return files
 
 
-def _settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int]:
-    """The model's own settings; over them what the adapter was trained with, and over that the arguments. And frames
-    per second.
+def _settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int, float | None]:
+    """The model's own settings; over them what the adapter was trained with, and over that the arguments.
 
-    Sets `args.shift` to the adapter's if it is not given; None then means the model's.
+    Beside them frames per second, and the shift of the times: None is the model's own.
     """
     config, fps = base_settings(args)
     adapter = None if args.lora is None else _read_fitting(args.lora, args.model)
     guidance = config.model.guidance if adapter is None else adapter.guidance
-    noise, sampler, size = config.noise, config.sampler, {}
+    noise, sampler, size, shift = config.noise, config.sampler, {}, args.shift
     if adapter is not None and (trained := adapter.training) is not None:
         noise, sampler = trained.noise, euler_steps(trained.steps)
         size = {name: getattr(trained, name) for name in CLIP}
-        args.shift = trained.shift if args.shift is None else args.shift
+        shift = trained.shift if shift is None else shift
     if adapter is not None and args.guidance not in (None, guidance):
         print(f"note: {args.lora} was trained with guidance {guidance}, not {args.guidance}", file=sys.stderr)
     size |= {name: n for name in CLIP if (n := getattr(args, name)) is not None}
     if args.strength is not None:
         noise = replace(noise, strength=args.strength, parallax_strength=None)
-    return replace(
-        config,
-        model=replace(config.model, guidance=guidance if args.guidance is None else args.guidance),
-        clip=replace(config.clip, **size),
-        noise=replace(noise, transport=args.transport or noise.transport),
-        sampler=sampler if args.steps is None else euler_steps(args.steps),
-    ), fps
+    return (
+        replace(
+            config,
+            model=replace(config.model, guidance=guidance if args.guidance is None else args.guidance),
+            clip=replace(config.clip, **size),
+            noise=replace(noise, transport=args.transport or noise.transport),
+            sampler=sampler if args.steps is None else euler_steps(args.steps),
+        ),
+        fps,
+        shift,
+    )
 
 
 def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
