@@ -14,7 +14,7 @@ from worldr1.types import Gaussians, Reconstruction, RenderedViews
 
 @runtime_checkable
 class VideoPolicy(Protocol):
-    """A text-to-video flow model: the thing that is trained."""
+    """A text-to-video flow model that gives velocities."""
 
     transformer: nn.Module
     """The network whose (LoRA) parameters are trained."""
@@ -38,6 +38,14 @@ class VideoPolicy(Protocol):
 
     def decode(self, latents: Float[Tensor, "B C L h w"]) -> Float[Tensor, "B T 3 H W"]:
         """Video in 0..1, float32."""
+        ...
+
+
+class TrainablePolicy(VideoPolicy, Protocol):
+    """A policy that the trainer can give a second network."""
+
+    def rounded(self) -> VideoPolicy:
+        """The same policy with a bfloat16 network of its own, without a LoRA; its weights are the caller's to set."""
         ...
 
 

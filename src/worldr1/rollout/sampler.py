@@ -56,8 +56,9 @@ class SamplerConfig:
     exact_replay: bool = True
     """Forward SDE steps at the batch shape of the replay (see the module's text). False is faster on a GPU."""
     ode_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's arithmetic (autocast) in the ODE steps of rollouts. bfloat16 is faster on a GPU, and leaves the
-    ratio as it is: SDE steps and their replay, evaluations and `generate` stay in float32."""
+    """Of the network in the ODE steps of rollouts. "bfloat16": a second network takes them, which is the policy's
+    rounded, with its LoRA added in (`train.lora.copy_merged`): faster on a GPU for 2 more bytes a parameter. The ratio
+    stays as it is, for SDE steps and their replay, evaluations and `generate` are the policy's own."""
 
     def __post_init__(self) -> None:
         last = self.final_index
@@ -160,12 +161,19 @@ def sample_group(policy: VideoPolicy, request: GroupRequest, *, config: SamplerC
 
 @torch.no_grad()
 def sample_groups(
-    policy: VideoPolicy, requests: Sequence[GroupRequest], *, config: SamplerConfig, policy_version: int
+    policy: VideoPolicy,
+    requests: Sequence[GroupRequest],
+    *,
+    config: SamplerConfig,
+    policy_version: int,
+    ode_policy: VideoPolicy | None = None,
 ) -> list[Rollout]:
     """One rollout per request, in order; the groups share forwards whatever their SDE steps are.
 
-    policy_version: updates done so far. Latents stay on the start noise's device; the SDE noise of a member comes from
-    a CPU generator of its seed and the step, so neither device nor batch nor the other members change it.
+    policy_version: updates done so far. ode_policy: takes the ODE steps of a group instead of `policy`, whose SDE steps
+    are always its own: the ratio is of what was sampled. Latents stay on the start noise's device; the SDE noise of a
+    member comes from a CPU generator of its seed and the step, so neither device nor batch nor the other members change
+    it.
     Raises InputError for a request that does not hold together, or embeddings of different lengths.
     """
     for request in requests:
@@ -175,7 +183,7 @@ def sample_groups(
     groups = [_Group.begin(request, config) for request in requests]
     transition = config.transition
     for index, (sigma, sigma_next) in enumerate(pairwise(config.sigmas)):
-        velocities = _velocities(policy, groups, index, config)
+        velocities = _velocities(policy, groups, index, config, ode_policy)
         straight: list[tuple[_Group, Tensor]] = []
         for group, velocity in zip(groups, velocities, strict=True):
             if index in group.request.step_indices:
@@ -347,34 +355,28 @@ def _euler_together(groups: Sequence[tuple[_Group, Tensor]], sigma: float, sigma
         group.latents = rows
 
 
-def _velocities(policy: VideoPolicy, groups: Sequence[_Group], index: int, config: SamplerConfig) -> list[Tensor]:
+def _velocities(
+    policy: VideoPolicy, groups: Sequence[_Group], index: int, config: SamplerConfig, ode_policy: VideoPolicy | None
+) -> list[Tensor]:
     """Every group's velocity at step `index`."""
     sigma, found = config.sigmas[index], {}
-    for numbers, reduced in _forwards([index in group.request.step_indices for group in groups], config):
+    at_step = [number for number, group in enumerate(groups) if index in group.request.step_indices]
+    straight = [number for number, group in enumerate(groups) if index not in group.request.step_indices]
+    if config.exact_replay:
+        forwards = [*((policy, [number]) for number in at_step), (ode_policy or policy, straight)]
+    elif ode_policy is not None:
+        forwards = [(policy, at_step), (ode_policy, straight)]
+    else:
+        forwards = [(policy, list(range(len(groups))))]
+    for network, numbers in forwards:
+        if not numbers:
+            continue
         some = [groups[number] for number in numbers]
         latents = torch.cat([g.latents for g in some])
         embeddings = torch.cat([g.request.embeddings.expand(len(g.latents), -1, -1) for g in some])
-        with torch.autocast(latents.device.type, torch.bfloat16, enabled=reduced):
-            velocity = _chunked_velocity(policy, latents, sigma, embeddings, config.batch)
+        velocity = _chunked_velocity(network, latents, sigma, embeddings, config.batch)
         found |= zip(numbers, velocity.split([len(g.latents) for g in some]), strict=True)
     return [found[number] for number in range(len(groups))]
-
-
-def _forwards(branching: Sequence[bool], config: SamplerConfig) -> list[tuple[list[int], bool]]:
-    """Which groups to forward together at a step, and whether in `ode_dtype`; branching: those that are at an SDE step.
-
-    SDE steps are always in the replay's precision: the ratio is of what was sampled.
-    """
-    at_step = [number for number, branches in enumerate(branching) if branches]
-    straight = [number for number, branches in enumerate(branching) if not branches]
-    reduced = config.ode_dtype == "bfloat16"
-    if config.exact_replay:
-        forwards = [([number], False) for number in at_step] + [(straight, reduced)]
-    elif reduced:
-        forwards = [(at_step, False), (straight, True)]
-    else:
-        forwards = [(list(range(len(branching))), False)]
-    return [(numbers, is_reduced) for numbers, is_reduced in forwards if numbers]
 
 
 def _chunked_velocity(

@@ -20,7 +20,7 @@ from worldr1.rollout.collector import GroupBatch
 from worldr1.rollout.sampler import GroupRequest, SamplerConfig, sample_ode
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.algorithm import ScoredGroup
-from worldr1.train.lora import base_model
+from worldr1.train.lora import base_model, copy_merged
 from worldr1.types import Rollout, Trajectory
 
 DrawNoise = Callable[[Trajectory | None, Sequence[int]], Float[Tensor, "B C L h w"]]
@@ -38,10 +38,11 @@ class BestOfN:
         *,
         draw_noise: DrawNoise,
         base_state: Mapping[str, Tensor] | None,
+        ode_policy: VideoPolicy | None = None,
     ) -> None:
-        """base_state: as `train.lora.base_model` takes it."""
+        """base_state, ode_policy: as `flow_grpo.FlowGrpo` takes them."""
         self._policy, self._sampler, self._objective = policy, sampler, objective
-        self._draw_noise, self._base_state = draw_noise, base_state
+        self._draw_noise, self._base_state, self._ode_policy = draw_noise, base_state, ode_policy
 
     def num_starts(self, group_size: int) -> int:
         """One per member: without an SDE step nothing else tells them apart."""
@@ -56,7 +57,10 @@ class BestOfN:
         """Noise-free samples; nothing of the way to them is recorded."""
         start = torch.cat([request.start for request in requests])
         text = torch.cat([request.embeddings.expand(len(request.start), -1, -1) for request in requests])
-        latents = sample_ode(self._policy, text, start, self._sampler).split([len(r.start) for r in requests])
+        policy = self._ode_policy or self._policy
+        if policy is not self._policy:
+            copy_merged(self._policy.transformer, policy.transformer)
+        latents = sample_ode(policy, text, start, self._sampler).split([len(r.start) for r in requests])
         return [
             Rollout(
                 prompt=request.prompt,

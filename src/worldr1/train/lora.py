@@ -159,6 +159,26 @@ def merged_lora(transformer: nn.Module) -> Iterator[None]:
             lora.enable_adapters(True)
 
 
+@torch.no_grad()
+def copy_merged(transformer: nn.Module, onto: nn.Module) -> None:
+    """Gives `onto`, a network of the same kind that carries no LoRA, the weights of `transformer`.
+
+    A LoRA is added in: W + (alpha / rank) B A in float32. All is rounded once to the dtypes of `onto`.
+    """
+    targets = dict(onto.named_parameters())
+    adapted: dict[str, Any] = {name: m for name, m in transformer.named_modules() if isinstance(m, LoraLayer)}
+    plain = {
+        name.replace(".base_layer.", "."): parameter
+        for name, parameter in transformer.named_parameters()
+        if ".lora_A." not in name and ".lora_B." not in name
+    }
+    for name, layer in adapted.items():  # one by one: float32 copies of all would not fit beside a large model
+        weight = plain.pop(f"{name}.weight").float()
+        up, down = layer.lora_B[ADAPTER_NAME].weight, layer.lora_A[ADAPTER_NAME].weight
+        targets[f"{name}.weight"].copy_(torch.addmm(weight, up, down, alpha=layer.scaling[ADAPTER_NAME]))
+    torch._foreach_copy_([targets[name] for name in plain], list(plain.values()))
+
+
 # ---------------------------------------------------------------------------------------------------------------- file
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
-from worldr1.protocols import VideoPolicy
+from worldr1.protocols import TrainablePolicy
 from worldr1.rewards.composite import CompositeReward
 from worldr1.rl.phases import Phase
 from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
@@ -135,7 +135,7 @@ class Trainer:
 
     def __init__(
         self,
-        policy: VideoPolicy,
+        policy: TrainablePolicy,
         parameters: dict[str, nn.Parameter],
         reward: CompositeReward,
         prompts: PromptSets,
@@ -304,9 +304,11 @@ class Trainer:
 
     def _algorithm(self) -> Algorithm:
         sampler, objective = self.method.sampler, self.method.objective
+        ode_policy = self.policy.rounded() if sampler.ode_dtype == "bfloat16" else None
+        keywords: dict[str, Any] = {"base_state": self.base_state, "ode_policy": ode_policy}
         if objective.kind == "best-of-n":
-            return BestOfN(self.policy, sampler, objective, draw_noise=self._start_noise, base_state=self.base_state)
-        return FlowGrpo(self.policy, sampler, objective, base_state=self.base_state)
+            return BestOfN(self.policy, sampler, objective, draw_noise=self._start_noise, **keywords)
+        return FlowGrpo(self.policy, sampler, objective, **keywords)
 
     def _step(
         self,

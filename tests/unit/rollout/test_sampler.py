@@ -1,6 +1,7 @@
 """Rollouts of a tiny random Wan on the CPU in float32: replay to the bit, shared prefix, batching over groups."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -126,11 +127,14 @@ def test_without_exact_replay_the_ratio_is_one_within_rounding(policy):
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_ode_steps_in_bfloat16_leave_the_replay_as_it_was(policy, exact):
-    config = dataclasses.replace(CONFIG, exact_replay=exact, ode_dtype="bfloat16")
+def test_another_network_takes_the_ode_steps_and_leaves_the_replay_as_it_was(policy, exact):
+    config = dataclasses.replace(CONFIG, exact_replay=exact)
     asked = [request((index,), text=index) for index in (1, 3)]
-    rollouts = sample_groups(policy, asked, config=config, policy_version=0)
-    precise = sample_groups(policy, asked, config=dataclasses.replace(config, ode_dtype="float32"), policy_version=0)
+    rounded: Any = TinyPolicy()
+    rounded.transformer.bfloat16().float()
+    rollouts = sample_groups(policy, asked, config=config, policy_version=0, ode_policy=rounded)
+    assert (policy.batches, sum(rounded.batches)) == ([1, 1], (1 + 6 * 3) + (3 + 4 * 3))
+    precise = sample_groups(policy, asked, config=config, policy_version=0)
     for rollout, other, wanted in zip(rollouts, precise, asked, strict=True):
         replayed = replay_step(policy, rollout, 0, wanted.embeddings, config=config)
         assert float((replayed.log_ratio.detach().exp() - 1).abs().max()) <= (0 if exact else 1e-5)

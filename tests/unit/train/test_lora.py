@@ -15,6 +15,7 @@ from worldr1.train.adapter_file import AdapterInfo, LoraConfig, read_adapter, sa
 from worldr1.train.lora import (
     add_lora,
     base_model,
+    copy_merged,
     load_adapter,
     load_lora_state,
     lora_parameters,
@@ -245,6 +246,37 @@ def test_merging_leaves_a_bfloat16_base_and_a_network_without_lora_alone(tiny_wa
         before = _output(network)
         with merged_lora(network):
             torch.testing.assert_close(_output(network), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("base_dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_copy_has_the_same_output_and_is_rounded_once(tiny_wan_folder: Path, base_dtype: torch.dtype) -> None:
+    trained, exact, rounded = (_load(tiny_wan_folder, d) for d in (base_dtype, torch.float32, torch.bfloat16))
+    _add(trained)
+    _train_a_little(trained)
+    names = [name for name, _ in trained.named_parameters()]
+    copy_merged(trained, exact)
+    copy_merged(trained, rounded)
+    assert [name for name, _ in trained.named_parameters()] == names
+    tolerance = 1e-5 if base_dtype == torch.float32 else 0.05
+    torch.testing.assert_close(_output(exact), _output(trained).float(), rtol=0, atol=tolerance)
+    for (name, sum_), (_, once) in zip(exact.named_parameters(), rounded.named_parameters(), strict=True):
+        assert torch.equal(sum_.to(once.dtype), once), name
+    assert any(once.dtype == torch.float32 for once in rounded.parameters())  # diffusers keeps some so
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(1.5)
+    assert (_output(exact) - _output(trained)).abs().max() > 0.01
+    copy_merged(trained, exact)  # it follows
+    torch.testing.assert_close(_output(exact), _output(trained).float(), rtol=0, atol=2 * tolerance)
+
+
+def test_a_copy_of_a_network_without_lora(transformer: Any, tiny_wan_folder: Path) -> None:
+    other = _load(tiny_wan_folder)
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter.mul_(1.5)
+    copy_merged(transformer, other)
+    assert torch.equal(_output(other), _output(transformer))
 
 
 def test_an_error_inside_gives_the_lora_back(transformer: Any) -> None:

@@ -365,3 +365,33 @@ def test_a_phase_without_prompts_and_a_clip_that_does_not_fit_are_refused(make: 
         make(prompts=dataclasses.replace(PROMPTS, main=[]))
     with pytest.raises(InputError, match="does not fit the model"):
         make(clip=(6, 16, 16))
+
+
+@pytest.mark.parametrize("trainable", ["lora", "full"])
+def test_a_rounded_network_takes_the_ode_steps_and_follows_the_weights(
+    make: Make, monkeypatch: pytest.MonkeyPatch, trainable: str
+) -> None:
+    rollouts = _spy(monkeypatch, "sample_groups")
+    exact = make(trainable=trainable, lr=0.03)
+    sampler = dataclasses.replace(METHOD.sampler, ode_dtype="bfloat16")
+    rounded = make(method=dataclasses.replace(METHOD, sampler=sampler), trainable=trainable)
+    for trainer in (exact, exact, rounded, exact):
+        trainer.update()
+    trained = exact.state()
+    rounded.load_state(trained)
+    assert rounded.update()["ratio_deviation"] == 0.0  # SDE steps are the policy's own
+    exact.update()
+    found, wanted = (torch.cat([rollout.latents for rollout in result]) for _, result in rollouts[-2:])
+    difference = (found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
+    assert 1e-4 < float(difference) < 0.02  # 0.3 and more by the weights of its first update
+
+
+def test_best_of_n_samples_by_the_rounded_network_too(make: Make) -> None:
+    def rewards(dtype: str) -> list[float]:
+        sampler = dataclasses.replace(METHOD.sampler, ode_dtype=dtype)
+        objective = ObjectiveConfig(kind="best-of-n", kl_beta=0.0)
+        trainer = make(method=dataclasses.replace(METHOD, sampler=sampler, objective=objective))
+        return [float(trainer.update()["reward"]) for _ in range(2)]
+
+    exact, rounded = rewards("float32"), rewards("bfloat16")
+    assert rounded == pytest.approx(exact, rel=0.01) and rounded != exact

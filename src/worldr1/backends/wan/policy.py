@@ -4,6 +4,7 @@ The parts stay stock so that a folder trained here loads in any diffusers progra
 only the VAE's chunking (faster, same result) and that one call gives one velocity (research/stack.md 6).
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
-from worldr1.backends.architectures import Architecture
+from worldr1.backends.architectures import Architecture, PartConfig
 from worldr1.backends.attention import AttentionChoice, Kernel, choose_kernel, use_kernel
 from worldr1.backends.folder_encoder import FolderEncoder
 from worldr1.backends.gpu_memory import free_bytes
@@ -174,6 +175,24 @@ class WanPolicy:
         base: Any = self.transformer
         base.compile_repeated_blocks(**({"dynamic": True} | options))
         self.compiled = True
+
+    def rounded(self) -> "WanPolicy":
+        """The same policy with a bfloat16 network of its own and no LoRA; `train.lora.copy_merged` sets its weights.
+
+        What diffusers keeps in float32 when it loads a folder is so here too. VAE and prompts are shared; blocks are
+        compiled if they are here, and the attention kernel is the best for bfloat16.
+        """
+        part = PartConfig(
+            class_name=WanTransformer3DModel.__name__,
+            config={name: value for name, value in self.config.items() if not name.startswith("_")},
+        )
+        other = copy.copy(self)
+        other.dtype, other.checkpointed = torch.bfloat16, False
+        other.transformer = build_part(part, device=self._device, dtype=other.dtype, seed=0)
+        other.choose_attention("auto")
+        if self.compiled:
+            other.compile()
+        return other
 
     def checkpoint_gradients(
         self,
