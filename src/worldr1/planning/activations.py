@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from worldr1.planning.shapes import Lora, Pass, Source, Transformer
 
 FLOAT_BYTES = 4
+HALF_BYTES = 2
 KEPT_ANYWAY: tuple[Source, ...] = ("attended1", "attended2")
 """Inputs of linear layers that attention keeps for its own backward pass."""
 

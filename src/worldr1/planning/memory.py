@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worldr1.planning.activations import forward_bytes, step_bytes
+from worldr1.planning.activations import HALF_BYTES, forward_bytes, step_bytes
 from worldr1.planning.cards import FRAGMENTATION, RESERVED_GIB, Card, needed_gib
 from worldr1.planning.decoder import decode_bytes, video_bytes
 from worldr1.planning.job import Job
@@ -87,6 +87,8 @@ def _always(job: Job) -> dict[str, float]:
         "LoRA, gradients, AdamW, EMA": trained_bytes(job.network, job.lora),
         "reward models": resident_bytes(job.config.reward),
     }
+    if job.config.sampler.ode_dtype == "bfloat16":
+        found["transformer, rounded"] = part_bytes(job.parts.transformer, HALF_BYTES)
     if job.config.model.text_encoder == "resident":
         found["text encoder"] = part_bytes(job.parts.text_encoder, base)
     return {name: size / GIB for name, size in found.items()}

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worldr1.build import ExperimentConfig
 from worldr1.errors import InputError
+from worldr1.planning.activations import HALF_BYTES
 from worldr1.planning.cards import Card, needed_gib
 from worldr1.planning.decoder import decode_flops, tile_overlap
 from worldr1.planning.flops import text_encoder_flops
@@ -64,6 +65,8 @@ class Plan:
     """The recipe's."""
     samples: int
     """Videos sampled for these updates."""
+    ode_call: str
+    """Which of the calls the ODE steps of rollouts are."""
     notes: tuple[str, ...]
     """What was assumed."""
 
@@ -103,6 +106,7 @@ def make_plan(recipe: str, config: ExperimentConfig, card: Card, *, gpus: int, h
         updates=updates,
         updates_asked=config.train.updates,
         samples=updates * config.train.groups_per_update * config.train.group_size,
+        ode_call=_ode_call(config),
         notes=_notes(job, speed, share, gpus),
     )
 
@@ -122,8 +126,10 @@ def _calls(job: Job, speed: Speed, memory: Memory) -> dict[str, float]:
     decode = speed.decode(decode_flops(job.decoder, job.latent), job.config.model.decode_dtype)
     if memory.tiled:
         decode *= tile_overlap(job.clip.height, job.clip.width)
+    rounded = replace(speed, base_bytes=HALF_BYTES).forward(job.network, given, None)
     return {
         "velocity": times * speed.forward(job.network, given, job.lora),
+        "rounded": times * rounded,
         "reference": times * speed.forward(job.network, given, None),
         "trained": times * speed.step(job.network, given, job.lora, checkpointing=memory.checkpointing),
         "decode": decode,
@@ -133,12 +139,18 @@ def _calls(job: Job, speed: Speed, memory: Memory) -> dict[str, float]:
 
 def _seconds(job: Job, share: Share, calls: Mapping[str, float]) -> Seconds:
     work, videos = job.work, share.groups * job.config.train.group_size
+    ode_steps = work.sampled - work.sampled_exactly
+    sampled = work.sampled_exactly * calls["velocity"] + ode_steps * calls[_ode_call(job.config)]
     return Seconds(
-        rollout=share.groups * work.sampled * calls["velocity"],
+        rollout=share.groups * sampled,
         decode=videos * calls["decode"],
         reward=videos * calls["reward"] + share.flights * swap_seconds(job.config.reward),
         step=share.groups * (work.trained * calls["trained"] + work.reference * calls["reference"]),
     )
+
+
+def _ode_call(config: ExperimentConfig) -> str:
+    return "rounded" if config.sampler.ode_dtype == "bfloat16" else "velocity"
 
 
 def _evaluation_s(job: Job, calls: Mapping[str, float]) -> float:

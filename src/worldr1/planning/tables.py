@@ -112,7 +112,7 @@ def _stage_remark(plan: Plan, stage: str) -> str:
 def _seconds_lines(plan: Plan) -> list[str]:
     calls, seconds = plan.per_call, plan.seconds
     return [
-        _line("rollout", seconds.rollout, f"{calls['velocity']:.3f} a velocity"),
+        _line("rollout", seconds.rollout, f"{calls[plan.ode_call]:.3f} a velocity"),
         _line("decode", seconds.decode, f"{calls['decode']:.2f} a video"),
         _line("reward", seconds.reward, f"{calls['reward']:.2f} a video"),
         _line("trained step", seconds.step, f"{calls['trained']:.2f} forward and backward"),

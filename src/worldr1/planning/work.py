@@ -17,6 +17,8 @@ class Work:
 
     sampled: float
     """Forwards without gradient that make the group's videos."""
+    sampled_exactly: float
+    """Of these, by the policy's own network in any case: its SDE steps (`sampler.ode_dtype`)."""
     trained: float
     """Forwards with their backward pass, of all optimizer steps on the group."""
     reference: float
@@ -45,6 +47,7 @@ class Work:
             graph = max(widest, min(sampler.batch, config.train.groups_per_update * states))
         return cls(
             sampled=sampled,
+            sampled_exactly=states,
             trained=epochs * states,
             reference=epochs * states * (config.objective.kl_beta > 0),
             graph_rows=graph,
@@ -57,6 +60,7 @@ class Work:
         trained = draws * config.objective.updates_per_rollout
         return cls(
             sampled=config.sampler.num_steps * size,
+            sampled_exactly=0,
             trained=trained,
             reference=trained * (config.objective.kl_beta > 0),
             graph_rows=min(config.sampler.batch, draws * config.train.groups_per_update),

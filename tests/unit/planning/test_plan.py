@@ -132,6 +132,17 @@ def test_seconds_are_calls_times_what_an_update_does() -> None:
     assert plan("objective.kl_beta=0").seconds.step == pytest.approx(48 * plan().per_call["trained"])
 
 
+def test_a_rounded_network_saves_the_adapter_s_time_in_ode_steps_and_costs_its_weights() -> None:
+    exact, rounded = plan(), plan("sampler.ode_dtype=bfloat16")
+    calls = rounded.per_call
+    assert calls["rounded"] == calls["reference"] < calls["velocity"]  # the base is in bfloat16
+    sde = 48 * calls["velocity"]
+    ode_steps = exact.seconds.rollout / calls["velocity"] - 48
+    assert rounded.seconds.rollout == pytest.approx(sde + ode_steps * calls["rounded"])
+    extra = rounded.memory.peak - exact.memory.peak
+    assert extra == pytest.approx(exact.memory.always["transformer"], rel=0.01)
+
+
 def test_updates_are_what_the_time_or_the_recipe_allows() -> None:
     found = plan("train.updates=100000", hours=100.0)
     left = 100 * 3600 - found.start_s - found.evaluations_s
