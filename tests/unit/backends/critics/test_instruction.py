@@ -4,7 +4,7 @@ import pytest
 
 from worldr1.backends.critics.instruction import instruction
 from worldr1.camera.motion import camera_sentence, scene_text
-from worldr1.camera.trajectory import TOKENS
+from worldr1.camera.words import TOKENS
 
 SCENE = "A red box on a wooden floor."
 
