@@ -4,7 +4,6 @@ One token per word, digit or mark, which for this kind of English is about what 
 are those of the real model.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer
@@ -22,7 +21,7 @@ _CHAT_TEMPLATE = (
 """Qwen3-VL's chat format for one question."""
 
 
-def stand_in_tokenizer(words: str, special: Mapping[str, int]) -> Any:
+def stand_in_tokenizer(words: str, special: dict[str, int]) -> Any:
     """A transformers tokenizer that knows the pieces of `words`, the digits, and the `special` tokens by their ids."""
     from transformers import PreTrainedTokenizerFast
 

@@ -167,7 +167,9 @@ def test_a_key_that_is_not_there_is_said(server: Server, monkeypatch: pytest.Mon
     monkeypatch.delenv("MY_KEY", raising=False)
     if value is not None:
         monkeypatch.setenv("MY_KEY", value)
-    with pytest.raises(InputError, match="MY_KEY, and that environment variable is not set|The key has char") as caught:
+    with pytest.raises(
+        InputError, match=r"MY_KEY, and that environment variable is not set|The key has char"
+    ) as caught:
         server.critic(key_variable="MY_KEY")
     assert KEY not in str(caught.value) and server.requests == []
 
@@ -235,7 +237,7 @@ def test_one_prompt_per_picture(server: Server) -> None:
 
 
 def test_both_spellings_count_and_the_rest_is_mass(server: Server) -> None:
-    server.replies = lambda body: good({"7": 0.3, " 7": 0.1, "8": 0.4, "Eight": 0.1, "78": 0.05, "７": 0.04})
+    server.replies = lambda body: good({"7": 0.3, " 7": 0.1, "8": 0.4, "Eight": 0.1, "78": 0.05, "\uff17": 0.04})
     answers = server.critic().judge(pictures([0]), ["a"])
     assert float(answers.mass) == pytest.approx(0.8, abs=1e-6)
     assert answers.probabilities[0].tolist() == pytest.approx([0] * 7 + [0.5, 0.5, 0], abs=1e-6)
@@ -408,7 +410,7 @@ def test_a_critic_is_asked_once_before_a_run(server: Server) -> None:
     with pytest.raises(InputError, match=r"cannot be used: the critic's answer is hardly a digit: digit mass 0,"):
         load_critic(config)
     server.replies = lambda body: good({"5": 1.0}, model="other")
-    with pytest.raises(InputError, match="^The critic's server answers as the model 'other'"):
+    with pytest.raises(InputError, match=r"^The critic's server answers as the model 'other'"):
         load_critic(config)
 
 
