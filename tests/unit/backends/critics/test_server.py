@@ -323,6 +323,17 @@ def test_passing_trouble_is_tried_again(server: Server, status: int) -> None:
     assert len(server.requests) == 4
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(server: Server) -> None:
+    breaks = iter([True])
+
+    def replies(body: dict[str, Any]) -> Reply:
+        status, headers, content = digit_of_the_picture(body)
+        return status, {"Content-Length": "9999"} if next(breaks, False) else headers, content
+
+    server.replies = replies
+    assert judged(server.critic(max_tries=2), [8]) == [pytest.approx(0.8)] and len(server.requests) == 2
+
+
 @pytest.mark.parametrize("status", [0, 429, 500])
 def test_patience_has_an_end_and_a_dead_server_costs_it_once(server: Server, status: int) -> None:
     server.replies = lambda body: (status, {}, "later")
@@ -359,8 +370,10 @@ def test_an_answer_that_trickles_in_is_left_too(monkeypatch: pytest.MonkeyPatch)
             self.send_header("Content-Length", "100000")
             self.end_headers()
             with suppress(ConnectionError):
-                while not stop.wait(0.02):
+                for _ in range(200):
                     self.wfile.write(b" ")
+                    if stop.wait(0.02):
+                        return
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
