@@ -1,6 +1,8 @@
 """A Qwen3-VL of a few thousand weights with a byte-level tokenizer, in the layout that the hub publishes."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,35 @@ def tiny_image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def save_tiny_folder(folder: Path, *, template: str = TEMPLATE, seed: int = 0) -> None:
-    """The files of Qwen/Qwen3-VL-4B-Instruct, by name and kind."""
+    """The files of Qwen/Qwen3-VL-4B-Instruct, by name, kind and keys: written by transformers 4.57."""
     tokenizer = tiny_tokenizer(template=None)
     tokenizer.save_pretrained(folder)
     tiny_model(tokenizer, seed=seed).save_pretrained(folder)
     tiny_image_processor().save_pretrained(folder)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    with _edited(folder / "tokenizer_config.json") as tokens:
+        tokens["tokenizer_class"] = "Qwen2Tokenizer"
+        tokens.pop("backend", None)
+    with _edited(folder / "preprocessor_config.json") as images:
+        images |= {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor"}
+    with _edited(folder / "config.json") as config:
+        rope = config["text_config"].pop("rope_parameters")
+        config["text_config"] |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+        config["vision_config"]["model_type"] = "qwen3_vl"
+
+
+def to_newer_layout(folder: Path) -> None:
+    """What transformers 5 writes instead: the image processor inside processor_config.json, the template as a file."""
+    images = json.loads((folder / "preprocessor_config.json").read_text())
+    template = json.loads((folder / "chat_template.json").read_text())["chat_template"]
+    (folder / "processor_config.json").write_text(json.dumps({"image_processor": images}))
+    (folder / "chat_template.jinja").write_text(template)
+    for name in ("preprocessor_config.json", "chat_template.json"):
+        (folder / name).unlink()
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[dict[str, Any]]:
+    content = json.loads(path.read_text())
+    yield content
+    path.write_text(json.dumps(content))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_qwen3_vl import TEMPLATE, save_tiny_folder, tiny_image_processor, tiny_model, tiny_tokenizer
+from tiny_qwen3_vl import TEMPLATE, save_tiny_folder, tiny_image_processor, tiny_model, tiny_tokenizer, to_newer_layout
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
@@ -191,6 +191,14 @@ def test_a_published_folder_scores_as_the_model_in_it(
     half = load_qwen3_vl(CriticConfig(model=str(folder), min_digit_mass=0))
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     assert float((half(images, PROMPTS).sum(-1) - 1).abs().max()) < 1e-5
+
+
+def test_both_layouts_of_a_folder_say_the_same(folder: Path, tmp_path: Path, images: list[Tensor]) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(folder, newer)
+    to_newer_layout(newer)
+    older, new = (load_qwen3_vl(CriticConfig(model=str(f), dtype="float32", min_digit_mass=0)) for f in (folder, newer))
+    assert torch.equal(older(images, PROMPTS), new(images, PROMPTS))
 
 
 def _remove(name: str) -> Callable[[Path], object]:
