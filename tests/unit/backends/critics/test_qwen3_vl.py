@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,13 @@ def test_the_stand_in_knows_digits_and_special_tokens() -> None:
     ]
     ids = digit_token_ids(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     assert [tokenizer.convert_ids_to_tokens(i)[0] for i in ids] == list(DIGITS)
+
+
+def test_every_key_is_explained() -> None:
+    table = (
+        (Path(__file__).parents[4] / "docs" / "critics.md").read_text().partition("## Keys")[2].partition("\n## ")[0]
+    )
+    assert all(f"`{key.name}`" in table for key in fields(CriticConfig))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tiny_qwen3_vl import tiny_image_processor, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from worldr1.backends.critics import CriticConfig, load_critic
+from worldr1.backends.critics.digits import digit_token_ids
 from worldr1.backends.critics.instruction import instruction
+from worldr1.backends.critics.qwen3_vl import Qwen3VLCritic
+from worldr1.backends.critics.qwen3_vl_inputs import Qwen3VLInputs
 from worldr1.backends.critics.server import ServerCritic, digit_shares
 from worldr1.config import dump_toml
 from worldr1.errors import InputError, ServerError
@@ -71,8 +75,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http_server.daemon_threads = True
+    class Patient(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 64  # of five, which is the default, a burst's last callers wait for a second
+
+    http_server = Patient(("127.0.0.1", 0), Handler)
     found = Server(f"http://127.0.0.1:{http_server.server_port}/v1")
     thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -252,6 +259,27 @@ def test_words_instead_of_a_digit_are_a_fault(server: Server, candidates: dict[s
     found = judged(server.critic(), [2, 4, 9])
     assert found[0] == pytest.approx(0.2) and found[2] == pytest.approx(0.9)
     assert isinstance(found[1], Fault) and f"digit mass {mass}, needed 0.5" in found[1].reason
+
+
+def test_a_server_says_what_the_same_model_says_in_process(server: Server) -> None:
+    tokenizer = tiny_tokenizer()
+    model = tiny_model(tokenizer)
+    inputs = Qwen3VLInputs(tokenizer, tiny_image_processor(), image_token_id=model.config.image_token_id)
+    ids = digit_token_ids(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+    local = Qwen3VLCritic(model, inputs, digit_ids=ids, licence="none", min_digit_mass=0.0)
+
+    def replies(body: dict[str, Any]) -> Reply:  # as if the ten were among the best twenty
+        question = body["messages"][0]["content"][1]["text"]
+        shares = model(**inputs([picture_of(body)], [question])).logits[0, -1].softmax(-1)
+        return good({tokenizer.decode([token]): float(shares[token]) for (token,) in ids})
+
+    server.replies = replies
+    coarse = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(coarse, size=(64, 96), mode="bilinear")
+    prompts = ["A red box.", 'Fog, and a "quoted" sign.', ""]
+    here, there = local.judge(images, prompts), server.critic(min_digit_mass=0.0).judge(images, prompts)
+    torch.testing.assert_close(there.probabilities, here.probabilities, atol=1e-5, rtol=0)
+    torch.testing.assert_close(there.mass, here.mass, atol=1e-6, rtol=0)
 
 
 def test_no_digits_at_all_are_no_score_even_where_any_mass_will_do(server: Server) -> None:
