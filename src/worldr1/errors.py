@@ -26,3 +26,7 @@ class CheckpointError(InputError):
 
 class TrainingError(WorldR1Error):
     """Training cannot go on: too many faults or non-finite updates (exit code 1)."""
+
+
+class ServerError(WorldR1Error, ConnectionError):
+    """A server stays busy, broken or silent: not the caller's fault, and perhaps gone later (exit code 1)."""

@@ -3,6 +3,7 @@
 Nothing is imported here but the standard library. Sources: the conversion scripts of diffusers
 (`scripts/convert_wan_to_diffusers.py`, `scripts/convert_cogvideox_to_diffusers.py`), the defaults of its classes
 (0.42.1), the configuration files beside the published weights where a copy of them was found, and the model cards.
+Qwen3-VL's are its published config.json and preprocessor_config.json.
 `tests/unit/backends/test_architectures.py` builds every part on the meta device and counts its parameters.
 """
 
@@ -243,3 +244,93 @@ ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (WAN_1_3B, WAN_1
 def find_architecture(name: str) -> Architecture | None:
     """By short name or hub name; None for any other, for example a folder."""
     return next((a for a in ARCHITECTURES.values() if name in (a.name, a.hub)), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionLanguageModel:
+    """A published critic without its weights: a Qwen3-VL."""
+
+    name: str
+    """Short name, as recipes take it."""
+    hub: str
+    licence: str
+    """Of the weights."""
+    network: PartConfig
+    """Of transformers."""
+    image_processor: Mapping[str, Any]
+    """Arguments of transformers' `Qwen2VLImageProcessorPil`."""
+
+
+def _qwen3_vl(size: str, *, hidden_size: int, intermediate_size: int, layers: int, heads: int) -> VisionLanguageModel:
+    """The dense Instruct models with the smaller of the two vision towers."""
+    text = {
+        "vocab_size": 151936,
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "hidden_act": "silu",
+        "max_position_embeddings": 262144,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5000000,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        },
+        "attention_bias": False,
+        "tie_word_embeddings": True,
+    }
+    vision = {
+        "depth": 24,
+        "hidden_size": 1024,
+        "hidden_act": "gelu_pytorch_tanh",
+        "intermediate_size": 4096,
+        "num_heads": 16,
+        "in_channels": 3,
+        "patch_size": 16,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": hidden_size,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [5, 11, 17],
+    }
+    return VisionLanguageModel(
+        name=f"qwen3-vl-{size.lower()}",
+        hub=f"Qwen/Qwen3-VL-{size}-Instruct",
+        licence="Apache-2.0",
+        network=PartConfig(
+            class_name="Qwen3VLForConditionalGeneration",
+            config={
+                "text_config": text,
+                "vision_config": vision,
+                "image_token_id": 151655,
+                "video_token_id": 151656,
+                "vision_start_token_id": 151652,
+                "vision_end_token_id": 151653,
+                "tie_word_embeddings": True,
+            },
+        ),
+        image_processor={
+            "patch_size": 16,
+            "merge_size": 2,
+            "temporal_patch_size": 2,
+            "size": {"shortest_edge": 65536, "longest_edge": 16777216},  # numbers of pixels
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
+        },
+    )
+
+
+QWEN3_VL_4B = _qwen3_vl("4B", hidden_size=2560, intermediate_size=9728, layers=36, heads=32)
+QWEN3_VL_2B = _qwen3_vl("2B", hidden_size=2048, intermediate_size=6144, layers=28, heads=16)
+
+VISION_LANGUAGE_MODELS: Mapping[str, VisionLanguageModel] = {m.name: m for m in (QWEN3_VL_4B, QWEN3_VL_2B)}
+"""By short name."""
+
+
+def find_vision_language_model(name: str) -> VisionLanguageModel | None:
+    """By short name or hub name; None for any other, for example a folder."""
+    return next((m for m in VISION_LANGUAGE_MODELS.values() if name in (m.name, m.hub)), None)

@@ -6,6 +6,7 @@ is loaded, because the libraries fill what is absent with random numbers or spea
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,24 @@ def find_folder(name: str) -> Path:
     if folder.is_dir():
         return folder
     hub = ARCHITECTURES[name].hub if name in ARCHITECTURES else name
+    wanted = [INDEX, *(f"{part}/{pattern}" for part in PARTS for pattern in ("*.json", "*.safetensors", "*.model"))]
+    return fetch_folder(name, hub, wanted, contents=f"{INDEX} and the sub-folders {', '.join(PARTS)}")
+
+
+def fetch_folder(name: str, hub: str, wanted: Sequence[str], *, contents: str) -> Path:
+    """The hub's model `hub` in its usual cache, downloaded if it is not there; for a `name` that is no local folder.
+
+    wanted: patterns of its files. contents: what a folder must hold, in words. Raises InputError if there is none.
+    """
     if not _HUB_NAME.fullmatch(hub):
         raise InputError(f"There is no model folder {name}; give the folder that save_pretrained wrote.")
-    wanted = [INDEX, *(f"{part}/{pattern}" for part in PARTS for pattern in ("*.json", "*.safetensors", "*.model"))]
     try:
-        return Path(snapshot_download(hub, allow_patterns=wanted))
+        return Path(snapshot_download(hub, allow_patterns=list(wanted)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(
             f"There is no model folder {name}, and the hub's {hub} cannot be fetched ({reason}): give the path of a "
-            f"folder that holds {INDEX} and the sub-folders {', '.join(PARTS)}, copied from a machine with network."
+            f"folder that holds {contents}, copied from a machine with network."
         ) from error
 
 
@@ -92,11 +101,14 @@ def check_folder(folder: Path, *, pipeline: str = "WanPipeline") -> None:
         raise InputError(f"{folder} is a Wan 2.2 model (two transformers or per-token time); give a Wan 2.1 one.")
     for part, stem in _WEIGHTS.items():
         read_json(folder / part / "config.json")
-        _check_weights(folder / part, stem)
+        check_weights(folder / part, stem)
 
 
-def _check_weights(part: Path, stem: str) -> None:
-    """Raises InputError unless every weight file of a part is there and is one."""
+def check_weights(part: Path, stem: str) -> None:
+    """Raises InputError unless every weight file of a part is there and is one.
+
+    part: its folder. stem: of the files' names, as in `stem`.safetensors or `stem`.safetensors.index.json.
+    """
     whole, index = part / f"{stem}.safetensors", part / f"{stem}.safetensors.index.json"
     names = [whole.name]
     if not whole.is_file() and index.is_file():

@@ -4,6 +4,7 @@ Built directly on the device in the wanted dtype, so that no float32 copy of 14 
 videos are noise; seconds and bytes are those of the real model.
 """
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,17 @@ def build_part(part: PartConfig, *, device: torch.device, dtype: torch.dtype, se
     return model.eval().requires_grad_(False)
 
 
+def build_language_model(part: PartConfig, *, device: torch.device, dtype: torch.dtype, seed: int) -> Any:
+    """A model of transformers (text encoder, vision-language model) with random weights, frozen, in eval mode.
+
+    Always the same for a seed on one kind of device; the global random state and default dtype are left as they were.
+    """
+    kind: Any = getattr(transformers, part.class_name)
+    with _drawing(device, dtype, seed):
+        model: nn.Module = kind(kind.config_class(**copy.deepcopy(dict(part.config))))  # it keeps what it is given
+    return model.eval().requires_grad_(False)
+
+
 @torch.no_grad()
 def scale_output(layer: nn.Linear, output: Tensor) -> None:
     """Scales the last layer so that `output`, which it just made, would have a root mean square of 1.
@@ -74,10 +86,9 @@ class RandomEncoder:
 
     def encoder(self) -> nn.Module:
         """Always the same for a seed on one kind of device."""
-        kind: Any = getattr(transformers, self.part.class_name)
-        with _drawing(self.device, self.dtype, derive_seed(self.seed, "text-encoder")):
-            model: nn.Module = kind(kind.config_class(**self.part.config))
-        return model.eval().requires_grad_(False)
+        return build_language_model(
+            self.part, device=self.device, dtype=self.dtype, seed=derive_seed(self.seed, "text-encoder")
+        )
 
     def fingerprint(self) -> str:
         """Configuration, seed, and what decides the numbers drawn: device and torch version."""
