@@ -68,7 +68,19 @@ def put(module, values):
 
 def hpsv3(_):
     """(mu, sigma) of the package's own path from pictures to logits, for each size."""
-    absent = ("trl", "omegaconf", "qwen_vl_utils", "decord", "datasets", "matplotlib", "pandas", "deepspeed", "fire", "torchvision", "torch.utils.tensorboard")
+    absent = (
+        "trl",
+        "omegaconf",
+        "qwen_vl_utils",
+        "decord",
+        "datasets",
+        "matplotlib",
+        "pandas",
+        "deepspeed",
+        "fire",
+        "torchvision",
+        "torch.utils.tensorboard",
+    )
     sys.meta_path.insert(0, _EmptyModules(*absent))
     import hpsv3.inference as package
     from hpsv3.model.qwen2vl_trainer import Qwen2VLRewardModelBT
@@ -179,7 +191,11 @@ def main():
     torch.manual_seed(0)
     np.random.seed(0)
     part = {"hpsv3": hpsv3, "hpsv2": hpsv2, "lpips": lpips}[given.what](given.source)
-    part |= {"made_by": f"benchmarks/quality_parity.py {given.what}", "torch": torch.__version__, "transformers": _version("transformers")}
+    part |= {
+        "made_by": f"benchmarks/quality_parity.py {given.what}",
+        "torch": torch.__version__,
+        "transformers": _version("transformers"),
+    }
     known = json.loads(given.out.read_text()) if given.out.is_file() else {}
     given.out.write_text(json.dumps(known | {given.what: part}, indent=1) + "\n")
 

@@ -84,8 +84,7 @@ def install_template(monkeypatch: pytest.MonkeyPatch, site: Path, sha256: str | 
     source = site / hpsv3_prompt.TEMPLATE_FILE
     source.parent.mkdir(parents=True)
     lines = [
-        f"{name} = {text!r}"
-        for name, text in zip(hpsv3_prompt.TEMPLATE_PARTS, reference.HPSV3_TEMPLATE, strict=True)
+        f"{name} = {text!r}" for name, text in zip(hpsv3_prompt.TEMPLATE_PARTS, reference.HPSV3_TEMPLATE, strict=True)
     ]
     source.write_text("\n".join(["import a_module_that_nobody_has", *lines, "print(1 / 0)"]))
     (site / "hpsv3-1.0.0.dist-info").mkdir()

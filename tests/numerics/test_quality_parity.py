@@ -1,8 +1,8 @@
 """HPSv3, HPSv2 and LPIPS against the packages that publish them, on the same small random weights.
 
-The packages' answers are in tests/data/quality_parity.json (`benchmarks/quality_parity.py` made it, in environments of
-their own): hpsv3 1.0.0 under transformers 4.45.2, from PIL pictures and prompts to (mu, sigma); hpsv2 1.2.0 with its own
-CLIP, tokenizer and preprocessing under torchvision 0.28; lpips 0.1.4 with torchvision's trunks.
+The packages' answers are in tests/data/quality_parity.json (`benchmarks/quality_parity.py` made it, in environments
+of their own): hpsv3 1.0.0 under transformers 4.45.2, from PIL pictures and prompts to (mu, sigma); hpsv2 1.2.0 with
+its own CLIP, tokenizer and preprocessing under torchvision 0.28; lpips 0.1.4 with torchvision's trunks.
 """
 
 import json

@@ -39,7 +39,9 @@ def normalised(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
 def resize_like_pil(images: Float[Tensor, "B 3 H W"], height: int, width: int) -> Float[Tensor, "B 3 h w"]:
     """PIL's bicubic `Image.resize` of 8-bit images, bit for bit, on the images' device.
 
-    images: 0..1, rounded to 8 bits first. Not a number spreads over its picture and never becomes one.
+    images: 0..1, rounded to 8 bits first. Not a number spreads over its picture and never becomes one. Widths change
+    before heights, as in every Pillow up to 12; 13 turns that about for some pairs of sizes (no usual one of video),
+    which moves some pixels by 1/255.
     """
     levels = (images.double() * 255).round().clamp(0, 255)
     # rows first and 8 bits in between, as PIL does it; float64 holds its integers exactly

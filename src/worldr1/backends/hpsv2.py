@@ -105,7 +105,8 @@ class Hpsv2:
         return 100 * (images * words[[rows[text] for text in prompts]]).sum(-1)
 
     def _images(self, frames: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
-        side = self.network.config.vision_config.image_size
+        vision: Any = self.network.config.vision_config
+        side = vision.image_size
         pixels = normalised(letterbox(frames.to(self.device).float(), side)).to(self.network.dtype)
         pooled = self.network.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.network.visual_projection(pooled).float(), dim=-1)
@@ -120,10 +121,12 @@ class Hpsv2:
         return F.normalize(self.network.text_projection(read).float(), dim=-1)
 
     def _ids(self, prompt: str) -> list[int]:
-        config = self.network.config.text_config
+        config: Any = self.network.config.text_config
         longest = config.max_position_embeddings
         if self.tokenizer is not None:
-            return self.tokenizer(cleaned(prompt), truncation=True, max_length=longest)["input_ids"]
+            # a prompt's own "<|endoftext|>" is text, as open_clip has it
+            options: dict[str, Any] = {"truncation": True, "max_length": longest, "split_special_tokens": True}
+            return self.tokenizer(cleaned(prompt), **options)["input_ids"]
         own = [ord(c) % config.bos_token_id for c in prompt[: longest - 2]]
         return [config.bos_token_id, *own, config.eos_token_id]
 
@@ -151,14 +154,13 @@ def load_hpsv2(config: Hpsv2Config, device: str | torch.device = "cpu") -> Hpsv2
     Raises InputError if weights or tokenizer are missing, damaged or do not fit each other.
     """
     place = torch.device(device)
-    architecture = CLIPConfig(**CLIP_VIT_H_14)
     if config.weights == RANDOM:
-        return Hpsv2(_network(architecture, config, place), None, batch=config.batch)
+        return Hpsv2(_network(config, place), None, batch=config.batch)
     path = find_file(config.weights, name=FILE, hub=HUB)
     # the small files before the large one
-    tokenizer = _tokenizer(config.tokenizer, architecture)
+    tokenizer = _tokenizer(config.tokenizer)
     tensors = our_names(read_tensors(path))
-    network = _network(architecture, config, place)
+    network = _network(config, place)
     fill(network, tensors, path=path)
     return Hpsv2(network, tokenizer, batch=config.batch)
 
@@ -208,13 +210,13 @@ _OTHERS = {
 }
 
 
-def _network(architecture: CLIPConfig, config: Hpsv2Config, place: torch.device) -> CLIPModel:
+def _network(config: Hpsv2Config, place: torch.device) -> CLIPModel:
     """With fresh weights."""
     with drawing(place, getattr(torch, config.dtype), config.seed):
-        return CLIPModel(architecture)
+        return CLIPModel(CLIPConfig(**CLIP_VIT_H_14))
 
 
-def _tokenizer(source: str, architecture: CLIPConfig) -> CLIPTokenizer:
+def _tokenizer(source: str) -> CLIPTokenizer:
     """From a folder or the hub; raises InputError unless its last token is the model's end of text."""
     remedy = "give a folder with CLIP's tokenizer, for example that of openai/clip-vit-large-patch14"
     try:
@@ -222,6 +224,6 @@ def _tokenizer(source: str, architecture: CLIPConfig) -> CLIPTokenizer:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(f"HPSv2's tokenizer cannot be loaded from {source} ({reason}); {remedy}.") from error
-    if tokenizer.eos_token_id != architecture.text_config.eos_token_id:
+    if tokenizer.eos_token_id != CLIP_VIT_H_14["text_config"]["eos_token_id"]:
         raise InputError(f"The tokenizer of {source} has its end of text at {tokenizer.eos_token_id}; {remedy}.")
     return tokenizer

@@ -95,10 +95,11 @@ class RewardNetwork(nn.Module):
     def __init__(self, config: Qwen2VLConfig) -> None:
         super().__init__()
         self.backbone = Qwen2VLModel(config)
+        hidden: int = self.backbone.language_model.config.hidden_size
         first, second, last = HEAD_WIDTHS
         # numbered as published: 0, 3 and 5 have weights
         self.head = nn.Sequential(
-            nn.Linear(config.text_config.hidden_size, first),
+            nn.Linear(hidden, first),
             nn.ReLU(),
             nn.Dropout(0.05),
             nn.Linear(first, second),
@@ -200,21 +201,24 @@ def load_hpsv3(config: Hpsv3Config, device: str | torch.device = "cpu") -> Hpsv3
     each other.
     """
     place = torch.device(device)
-    architecture = Qwen2VLConfig(**QWEN2_VL_7B)
-    tensors, path, tokens = {}, None, None
-    if config.weights != RANDOM:
-        path = find_file(config.weights, name=FILE, hub=HUB)
-        # the small files before the large ones
-        tokens = published_prompt_tokens(config.tokenizer)
-        expected = {REWARD: architecture.text_config.vocab_size - 1, IMAGE: architecture.image_token_id}
-        tokens.check(expected)
-        tensors = our_names(read_tensors(path))
-    with drawing(place, getattr(torch, config.dtype), config.seed):
-        network = RewardNetwork(architecture)
-    if path is None or tokens is None:
-        return Hpsv3(network, StandInTokens(architecture), batch=config.batch)
+    ids = {IMAGE: QWEN2_VL_7B["image_token_id"], REWARD: QWEN2_VL_7B["text_config"]["vocab_size"] - 1}
+    if config.weights == RANDOM:
+        stand_in = StandInTokens(image_id=ids[IMAGE], reward_id=ids[REWARD])
+        return Hpsv3(_network(config, place), stand_in, batch=config.batch)
+    path = find_file(config.weights, name=FILE, hub=HUB)
+    # the small files before the large ones
+    tokens = published_prompt_tokens(config.tokenizer)
+    tokens.check(ids)
+    tensors = our_names(read_tensors(path))
+    network = _network(config, place)
     fill(network, tensors, path=path)
     return Hpsv3(network, tokens, batch=config.batch)
+
+
+def _network(config: Hpsv3Config, place: torch.device) -> RewardNetwork:
+    """With fresh weights."""
+    with drawing(place, getattr(torch, config.dtype), config.seed):
+        return RewardNetwork(Qwen2VLConfig(**QWEN2_VL_7B))
 
 
 def our_names(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,10 +9,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from tokenizers import AddedToken
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2VLConfig
+from transformers import AddedToken, AutoTokenizer
 
 from worldr1.backends.published_files import package_file
 from worldr1.errors import InputError
@@ -53,7 +52,8 @@ class PromptTokens(Protocol):
 class ChatTokens:
     """`PromptTokens` of a tokenizer and a template with `{text_prompt}` and `<|Reward|>` in it."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str, *, place: str = "The tokenizer") -> None:
+    def __init__(self, tokenizer: Any, template: str, *, place: str = "The tokenizer") -> None:
+        """tokenizer: of transformers; it learns `<|Reward|>`. place: its name in messages."""
         self.tokenizer = tokenizer
         self.tokenizer.add_tokens([AddedToken(REWARD, special=True, normalized=False)])
         self.template = template
@@ -85,9 +85,9 @@ class ChatTokens:
 class StandInTokens:
     """`PromptTokens` for random weights, without a vocabulary: as many tokens as the real ones would be, all alike."""
 
-    def __init__(self, architecture: Qwen2VLConfig) -> None:
-        self.image_id = architecture.image_token_id
-        self.reward_id = architecture.text_config.vocab_size - 1
+    def __init__(self, *, image_id: int, reward_id: int) -> None:
+        self.image_id = image_id
+        self.reward_id = reward_id
 
     def __call__(self, prompt: str, image_tokens: int) -> Row:
         """The prompt decides the length and the ids of its own places."""

@@ -125,13 +125,11 @@ class Lpips:
         other), or smaller than the network's pooling.
         """
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3 or len(a) == 0:
-            raise InputError(
-                f"LPIPS compares images of one shape [B, 3, H, W], not {list(a.shape)} and {list(b.shape)}."
-            )
-        if min(a.shape[-2:]) < self.min_side_px:
-            raise InputError(
-                f"LPIPS needs images of at least {self.min_side_px} pixels a side, not {list(a.shape[-2:])}."
-            )
+            shapes = f"{list(a.shape)} and {list(b.shape)}"
+            raise InputError(f"LPIPS compares images of one shape [B, 3, H, W], not {shapes}.")
+        height, width = a.shape[-2:]
+        if min(height, width) < self.min_side_px:
+            raise InputError(f"LPIPS needs at least {self.min_side_px} pixels a side, not {width} x {height}.")
         parts = chunks(len(a), self.batch)
         return torch.cat([self.network(*(x[part].to(self.device).float() for x in (a, b))) for part in parts])
 
