@@ -90,6 +90,7 @@ def hpsv3(_):
     rope = {"type": "mrope", "mrope_section": reference.HPSV3_SECTIONS}
     config = Qwen2VLConfig(
         **reference.HPSV3_TEXT,
+        rms_norm_eps=1e-6,
         rope_theta=1e6,
         rope_scaling=rope,
         vision_config=reference.HPSV3_VISION,

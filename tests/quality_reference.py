@@ -29,7 +29,6 @@ HPSV3_TEXT: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "rms_norm_eps": 1e-6,
 }
 HPSV3_VISION: dict[str, Any] = {"depth": 2, "embed_dim": 32, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
 HPSV3_SECTIONS = [2, 3, 3]

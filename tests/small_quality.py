@@ -15,14 +15,19 @@ from transformers import CLIPConfig, CLIPModel, Qwen2VLConfig
 
 from worldr1.backends import hpsv2, hpsv3, hpsv3_prompt, lpips
 
+# what has no size stays as published, and is compared with the packages too
 QWEN: Mapping[str, Any] = {
     "text_config": {
+        **hpsv3.QWEN2_VL_7B["text_config"],
         **reference.HPSV3_TEXT,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": reference.HPSV3_SECTIONS},
+        "rope_parameters": {
+            **hpsv3.QWEN2_VL_7B["text_config"]["rope_parameters"],
+            "mrope_section": reference.HPSV3_SECTIONS,
+        },
         "bos_token_id": 256,
         "eos_token_id": 256,
     },
-    "vision_config": reference.HPSV3_VISION,
+    "vision_config": {**hpsv3.QWEN2_VL_7B["vision_config"], **reference.HPSV3_VISION},
     "image_token_id": 261,
     "vision_start_token_id": 259,
     "vision_end_token_id": 260,
@@ -31,24 +36,21 @@ QWEN: Mapping[str, Any] = {
 _TEXT, _VISION = reference.HPSV2["text_cfg"], reference.HPSV2["vision_cfg"]
 CLIP: Mapping[str, Any] = {
     "text_config": {
+        **hpsv2.CLIP_VIT_H_14["text_config"],
         "vocab_size": _TEXT["vocab_size"],
         "hidden_size": _TEXT["width"],
         "intermediate_size": 4 * _TEXT["width"],
         "num_hidden_layers": _TEXT["layers"],
         "num_attention_heads": _TEXT["heads"],
-        "max_position_embeddings": 77,
-        "hidden_act": "gelu",
         "bos_token_id": 512,
         "eos_token_id": 513,
     },
     "vision_config": {
+        **hpsv2.CLIP_VIT_H_14["vision_config"],
         "hidden_size": _VISION["width"],
         "intermediate_size": 4 * _VISION["width"],
         "num_hidden_layers": _VISION["layers"],
         "num_attention_heads": _VISION["width"] // _VISION["head_width"],
-        "image_size": 224,
-        "patch_size": 14,
-        "hidden_act": "gelu",
     },
     "projection_dim": reference.HPSV2["embed_dim"],
 }
