@@ -134,7 +134,7 @@ class RewardNetwork(nn.Module):
 
 
 class Hpsv3:
-    """`protocols.QualityModel`: mu of each frame, about -5 to 15; `load_hpsv3` makes one. No gradients."""
+    """`protocols.QualityModel`: mu of each frame; `load_hpsv3` makes one. No gradients."""
 
     licence = "MIT (HPSv3), on Apache-2.0 (Qwen2-VL-7B)"
 
