@@ -87,7 +87,11 @@ class Hpsv2:
         self.network = network.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.batch = batch
-        self.device = network.logit_scale.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now: it may be moved."""
+        return next(self.network.parameters()).device
 
     @torch.no_grad()
     def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:

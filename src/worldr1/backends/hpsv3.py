@@ -142,7 +142,11 @@ class Hpsv3:
         self.network = network.eval().requires_grad_(False)
         self.prompt_tokens = prompt_tokens
         self.batch = batch
-        self.device = next(network.parameters()).device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now: it may be moved."""
+        return next(self.network.parameters()).device
 
     def __call__(self, frames: Float[Tensor, "B 3 H W"], prompts: Sequence[str]) -> Float[Tensor, " B"]:
         """Score of each frame for its own prompt, in their order, on the model's device; float32.

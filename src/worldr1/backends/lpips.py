@@ -115,7 +115,11 @@ class Lpips:
         self.network = network.eval().requires_grad_(False)
         self.min_side_px = min_side_px
         self.batch = batch
-        self.device = next(network.parameters()).device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now: it may be moved."""
+        return next(self.network.parameters()).device
 
     @torch.no_grad()
     def __call__(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:

@@ -199,3 +199,9 @@ def test_full_size_has_the_profiles_parameters(monkeypatch: pytest.MonkeyPatch) 
 def test_a_batch_is_at_least_one() -> None:
     with pytest.raises(ConfigError, match="at least one frame"):
         Hpsv2Config(batch=0)
+
+
+def test_it_may_be_moved(model: Hpsv2) -> None:
+    assert model.device.type == "cpu"
+    model.network.to("meta")
+    assert model.device.type == "meta"

@@ -255,3 +255,9 @@ def test_random_weights_need_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_is_at_least_one() -> None:
     with pytest.raises(ConfigError, match="at least one frame"):
         Hpsv3Config(batch=0)
+
+
+def test_it_may_be_moved(model: Hpsv3) -> None:
+    assert model.device.type == "cpu"
+    model.network.to("meta")
+    assert model.device.type == "meta"

@@ -176,3 +176,9 @@ def test_alexnet_has_the_profiles_parameters() -> None:
     profile = next(m for m in PROFILES["paper"] if m.role == "perceptual")
     assert sum(p.numel() for p in lpips.LpipsNetwork("alex").parameters()) == profile.parameters
     assert sum(p.numel() for p in lpips.LpipsNetwork("vgg").features.parameters()) == 14_714_688  # torchvision's
+
+
+def test_it_may_be_moved(model: Lpips) -> None:
+    assert model.device.type == "cpu"
+    model.network.to("meta")
+    assert model.device.type == "meta"
