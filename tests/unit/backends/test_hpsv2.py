@@ -203,5 +203,5 @@ def test_a_batch_is_at_least_one() -> None:
 
 def test_it_may_be_moved(model: Hpsv2) -> None:
     assert model.device.type == "cpu"
-    model.network.to("meta")
+    model.network.to_empty(device="meta")
     assert model.device.type == "meta"

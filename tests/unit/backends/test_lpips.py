@@ -180,5 +180,5 @@ def test_alexnet_has_the_profiles_parameters() -> None:
 
 def test_it_may_be_moved(model: Lpips) -> None:
     assert model.device.type == "cpu"
-    model.network.to("meta")
+    model.network.to_empty(device="meta")
     assert model.device.type == "meta"
