@@ -6,8 +6,6 @@ videos are noise; seconds and bytes are those of the real model.
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 
 from worldr1.backends.architectures import ARCHITECTURES, Architecture, PartConfig, find_architecture
+from worldr1.backends.building import drawing
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
 
@@ -39,7 +38,7 @@ def build_part(part: PartConfig, *, device: torch.device, dtype: torch.dtype, se
     dtype are left as they were.
     """
     kind = getattr(diffusers, part.class_name)
-    with _drawing(device, dtype, seed):
+    with drawing(device, dtype, seed):
         model: nn.Module = kind(**part.config)
     kept = set(getattr(kind, "_keep_in_fp32_modules", None) or ())
     for name, parameter in model.named_parameters():
@@ -54,7 +53,7 @@ def build_language_model(part: PartConfig, *, device: torch.device, dtype: torch
     Always the same for a seed on one kind of device; the global random state and default dtype are left as they were.
     """
     kind: Any = getattr(transformers, part.class_name)
-    with _drawing(device, dtype, seed):
+    with drawing(device, dtype, seed):
         model: nn.Module = kind(kind.config_class(**copy.deepcopy(dict(part.config))))  # it keeps what it is given
     return model.eval().requires_grad_(False)
 
@@ -95,17 +94,3 @@ class RandomEncoder:
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         part = [self.part.class_name, dict(self.part.config)]
         return json.dumps(["random", part, self.seed, str(self.dtype), device, torch.__version__], sort_keys=True)
-
-
-@contextmanager
-def _drawing(device: torch.device, dtype: torch.dtype, seed: int) -> Iterator[None]:
-    """Inside, modules are made on `device` in `dtype` from `seed`."""
-    before = torch.get_default_dtype()
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), device:
-        torch.manual_seed(seed)
-        torch.set_default_dtype(dtype)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
