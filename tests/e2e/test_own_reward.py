@@ -58,7 +58,8 @@ def test_the_example_trains_resumes_and_scores(tmp_path: Path, capsys: Lines) ->
 @pytest.fixture
 def tiny_random_wan(monkeypatch: pytest.MonkeyPatch) -> str:
     """A published architecture, small enough for a CPU."""
-    monkeypatch.setattr(architectures, "ARCHITECTURES", {**architectures.ARCHITECTURES, "wan-tiny": replace(TINY_WAN, name="wan-tiny")})
+    known = {**architectures.ARCHITECTURES, "wan-tiny": replace(TINY_WAN, name="wan-tiny")}
+    monkeypatch.setattr(architectures, "ARCHITECTURES", known)
     return "wan-tiny"
 
 
