@@ -43,6 +43,7 @@ class BrightCritic:
     def __init__(self, device: str) -> None:
         self.sizes: list[tuple[int, ...]] = []
 
+    @torch.no_grad()
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         self.sizes.append(tuple(images.shape[-2:]))
         return one_hot((images.mean((1, 2, 3)) * 10).long().clamp(0, 9), 10).float()
@@ -56,6 +57,7 @@ class ContrastQuality:
     def __init__(self, device: str, *, factor: float = 1.0) -> None:
         self.factor = factor
 
+    @torch.no_grad()
     def __call__(self, frames: Tensor, prompts: Sequence[str]) -> Tensor:
         return self.factor * frames.std((1, 2, 3))
 
@@ -68,6 +70,7 @@ class MeanDifference:
     def __init__(self, device: str) -> None:
         self.device = device
 
+    @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b).abs().mean((1, 2, 3))
 

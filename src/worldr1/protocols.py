@@ -153,6 +153,7 @@ class VideoReward(Protocol):
         prompts: Sequence[Prompt],
         trajectories: Sequence[Trajectory | None],
         phase_dynamic: bool,
+        /,
     ) -> list[RewardResult]:
         """One result per video, in order; a video's does not depend on the others of the call.
 
