@@ -47,14 +47,20 @@ class Example(NamedTuple):
     paths: list[Trajectory | None]
 
 
-def example_clips(num: int = 2, *, frames: int = 17, height: int = 64, width: int = 96, seed: int = 0) -> Example:
-    """Rendered clips of static mini scenes, each with another camera move, the prompts and the paths to them."""
+def example_clips(
+    num: int = 2, *, frames: int = 17, height: int = 64, width: int = 96, seed: int = 0, device: str = "cpu"
+) -> Example:
+    """Rendered clips of static mini scenes, each with another camera move, the prompts and the paths to them.
+
+    Two clips of 17 frames take 1.5 s on one core at 64 x 96, and minutes at 480 x 832, where a GPU is wanted.
+    """
     scenes = sample_scenes(num, generator=torch.Generator().manual_seed(seed), dynamic_share=0.0)
     moves = [_MOVES[i % len(_MOVES)] for i in range(num)]
     paths: list[Trajectory | None] = [synthesize((move,), frames) for move in moves]
     poses = torch.stack([synthesize((move,), frames).world_from_camera for move in moves]).float()
     texts = canonical_prompts(scenes, [PLANS.index((move,)) for move in moves])
-    videos = render(scenes, poses, height=height, width=width).video.float()
+    on_device = scenes.to(device)
+    videos = render(on_device, poses.to(device), height=height, width=width).video.float()
     return Example(videos, [Prompt(id=i, text=text) for i, text in enumerate(texts)], paths)
 
 
