@@ -1,4 +1,4 @@
-"""What the package never does: unpickle, run code of a model folder, go through a shell, or choose the GPU behind torch."""
+"""What the package never does: unpickle, run a model folder's code, go through a shell, hide GPUs behind torch."""
 
 import ast
 from pathlib import Path
