@@ -177,6 +177,13 @@ def elsewhere(r: Reconstruction) -> Tensor:
     return moved
 
 
+def mirrored(r: Reconstruction) -> Tensor:
+    """Left-handed from frame 1 on."""
+    poses = r.world_from_camera.clone()
+    poses[1:, :3, 0] *= -1
+    return poses
+
+
 def few_gaussians(r: Reconstruction) -> Gaussians:
     one = torch.ones(4, 3)
     return Gaussians(means=one, quats=torch.ones(4, 4), scales=one, opacities=torch.ones(4), colors=one)
@@ -197,6 +204,7 @@ RECONSTRUCTORS: list[tuple[Callable[..., Any], str]] = [
     (each(depth=lambda r: -r.depth), "a depth is not positive"),
     (each(world_from_camera=elsewhere), "frame 0's camera is not the identity"),
     (each(world_from_camera=lambda r: r.world_from_camera * torch.linspace(1, 2, 5)[:, None, None]), "no rotation"),
+    (each(world_from_camera=lambda r: mirrored(r)), "no rotation"),
     (each(confidence=lambda r: 2 * r.confidence), "outside 0..1"),
     (each(intrinsics_px=lambda r: -r.intrinsics_px), "focal length is not positive"),
     (each(gaussians=few_gaussians), "it has 4 Gaussians"),
