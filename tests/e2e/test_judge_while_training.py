@@ -51,6 +51,7 @@ class Rising:
     """The real reward; the judge's one video gets more at every look."""
 
     def __init__(self, reward: CompositeReward) -> None:
+        self.licence, self.part_weights = reward.licence, reward.part_weights
         self._reward, self._value = reward, 0.0
 
     def __call__(self, videos: Tensor, *rest: Any) -> list[RewardResult]:
