@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ REJECTED = RewardResult(value=0.0, parts={"look": 0.0}, status=Status.REJECTED, 
 
 class FakeReward:
     """Scores by the brightness of the video, or (cyclically) by a fixed list that does not look at it."""
+
+    licence = "none"
+    part_weights: ClassVar = {"look": 1.0}
 
     def __init__(self, *fixed: float | RewardResult) -> None:
         self.fixed = fixed

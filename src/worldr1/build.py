@@ -1,17 +1,20 @@
 """The composition root: a recipe becomes objects. The only module that knows which model stands behind which name."""
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
+from worldr1.backends.depth_anything3 import Cameras, DepthAnything3Config, load_depth_anything3, processed_size
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.backends.mini import (
     CLIP_SIZE,
+    load_distance,
     load_heads,
     load_judge,
     load_probe,
@@ -19,15 +22,20 @@ from worldr1.backends.mini import (
     mini_weights,
 )
 from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
+from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
+from worldr1.camera.trajectory import synthesize
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.evaluation import EvaluationConfig
 from worldr1.evaluate.judging import Judge
 from worldr1.evaluate.probing import WordProbe
-from worldr1.protocols import Renderer
-from worldr1.rewards.composite import CompositeReward, RewardConfig
-from worldr1.rewards.profiles import PROFILES
+from worldr1.plugins import find_plugin, is_plugin, make_plugin, plugin_file
+from worldr1.protocols import Renderer, VideoReward
+from worldr1.rewards.composite import CompositeReward
+from worldr1.rewards.own import OwnReward, check_model_object
+from worldr1.rewards.profiles import PROFILES, ROLES, RewardModel, Role
+from worldr1.rewards.recipe import CUSTOM, FROM_PROFILE, RANDOM, RewardConfig
 from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig
@@ -37,6 +45,7 @@ from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.lora import load_adapter
 from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 from worldr1.train.trainer import TrainConfig
+from worldr1.types import intrinsics_px
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +113,7 @@ class ExperimentConfig:
             raise ConfigError(
                 "The judge knows the mini world only: set train.judge.every = 0, or both prompt sets to mini."
             )
-        if dynamic and self.reward.weights.gen == 0:
+        if dynamic and self.reward.weights.gen == 0 and self.reward.custom is None:
             raise ConfigError(
                 "Only R_gen rewards the dynamic phase: raise reward.weights.gen or set phases.dynamic_updates = 0."
             )
@@ -173,23 +182,142 @@ def build_renderer(device: str) -> Renderer:
     return GsplatRenderer(device) if device == "cuda" else SplatRenderer()
 
 
-def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward:
-    """The composite reward on the mini models. Raises ConfigError for other models, and clips of another size."""
+# ------------------------------------------------------------------------------------------------------------- rewards
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRequest:
+    """One published model of a reward, to be loaded."""
+
+    model: RewardModel
+    weights: str | None
+    """A folder or hub name in place of `model.hub`; "random"; None: the model's own."""
+    device: str
+    clip: ClipConfig
+
+
+def _depth_anything3(request: ModelRequest) -> Any:
+    names = {"DA3-GIANT-1.1": "da3-giant-1.1", "DA3-BASE": "da3-base"}
+    config = DepthAnything3Config(model=names[request.model.name], weights=request.weights or "")
+    cameras = None
+    if request.weights == RANDOM:  # whose own cameras are degenerate
+        clip = request.clip
+        size = processed_size(clip.height, clip.width, config.process_res_px)
+        path = synthesize(("orbit_left",), clip.frames).world_from_camera
+        cameras = Cameras(world_from_camera=path, intrinsics_px=intrinsics_px(*size).expand(clip.frames, 3, 3))
+    return load_depth_anything3(config, request.device, cameras=cameras)
+
+
+LOADERS: Mapping[Role, Callable[[ModelRequest], Any] | None] = {
+    "reconstructor": _depth_anything3,
+    "critic": None,
+    "quality": None,
+    "perceptual": None,
+}
+"""What loads the published models of the profiles, by role; None: no code runs them yet."""
+
+
+def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward | OwnReward:
+    """The reward of a recipe: the composite with its models, or a whole one of the user's own.
+
+    Raises ConfigError for models that no code runs yet and for mini models with clips of another size, InputError for
+    weights or code of the user's own that cannot be used.
+    """
     check_reward(config)
-    _check_mini_size(clip)
-    critic, quality, perceptual = load_heads(device)
-    return CompositeReward(load_reconstructor(device), build_renderer(device), critic, quality, perceptual, config)
+    if config.custom is None:
+        return build_composite(config, device, clip)
+    key = f"reward.{CUSTOM}"
+    own = make_plugin(config.custom, key=key, device=device, options=config.options_of(CUSTOM))
+    return OwnReward(own, name=f"{key} = {config.custom}", batch=config.batch)
+
+
+def build_composite(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward:
+    """The four parts with their models, whatever `reward.custom` says. Raises as `build_reward` does."""
+    check_reward(config)
+    models: dict[str, Any] = {role: _NotLoaded(role) for role in ROLES} | _mini_models(config, device, clip)
+    for role in config.needed:
+        said = config.models.of(role)
+        if is_plugin(said):
+            key = f"reward.models.{role}"
+            models[role] = make_plugin(said, key=key, device=device, options=config.options_of(role))
+            check_model_object(models[role], f"{key} = {said}")
+        elif said == MINI:
+            models[role] = load_distance(device)
+        elif config.profile != MINI:
+            models[role] = _load_published(config, role, device, clip)
+        if config.placement == "swap":
+            models[role] = Swapped(models[role], device)
+    return CompositeReward(renderer=build_renderer(device), config=config, **models)
 
 
 def check_reward(config: RewardConfig) -> None:
-    """Raises ConfigError for a profile whose models no code runs yet: asked before anything large is loaded."""
-    if config.profile == "mini":
-        return
-    names = ", ".join(model.name for model in PROFILES[config.profile])
-    raise ConfigError(
-        f'The reward models of reward.profile = "{config.profile}" ({names}) cannot be run by worldr1 yet: such a '
-        'recipe can be planned (worldr1 plan) but not trained, and reward.profile = "mini" judges mini clips only.'
-    )
+    """Imports the user's own code that a recipe names, and raises before anything large is loaded.
+
+    ConfigError for a model that no code runs yet, and for a placement that does not exist yet; InputError for code
+    that cannot be imported.
+    """
+    if config.placement == "remote":
+        raise ConfigError(
+            'reward.placement = "remote" can be planned and not run yet: keep the reward models on this GPU '
+            '("resident"), or in host memory while the policy works ("swap").'
+        )
+    for key, name in config.plugins.items():
+        find_plugin(name, key=key)
+    for model in config.published_models:
+        if LOADERS[model.role] is None:
+            part = {"critic": "meta", "quality": "gen", "perceptual": "recon"}[model.role]
+            raise ConfigError(
+                f'The {model.role} of reward.profile = "{config.profile}" ({model.name}) cannot be run by worldr1 yet: '
+                f'name one of your own (reward.models.{model.role} = "package.module:Name"), leave its part out '
+                f"(reward.weights.{part} = 0), bring a whole reward (reward.custom), or only plan the recipe."
+            )
+
+
+def describe_reward(config: RewardConfig, reward: VideoReward) -> str:
+    """For the start of a run: who judges, whose code, under which licences. "" for the mini models alone."""
+    own = [f"own code {key} = {name} from {plugin_file(name)}" for key, name in config.plugins.items()]
+    used = ", ".join(model.name for model in config.published_models)
+    if not own and not used:
+        return ""
+    published = [f"{used} ({config.placement})"] if used else []
+    return f"reward: {'; '.join([*published, *own])}; licence: {reward.licence}"
+
+
+class _NotLoaded:
+    """Stands for a model that the weights leave nothing to do."""
+
+    licence = "none"
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    def __call__(self, *args: Any) -> Any:
+        raise RuntimeError(f"the {self.role} is not loaded, because the reward's weights leave it nothing to do")
+
+
+def _mini_models(config: RewardConfig, device: str, clip: ClipConfig) -> dict[str, Any]:
+    """Those that the mini profile keeps; raises ConfigError if they do not know clips of that size."""
+    if config.profile != MINI:
+        return {}
+    kept = [role for role in ROLES if not is_plugin(config.models.of(role))]
+    if set(kept) - {"perceptual"}:
+        _check_mini_size(clip)
+    models: dict[str, Any] = {}
+    if "reconstructor" in kept:
+        models["reconstructor"] = load_reconstructor(device)
+    if {"critic", "quality"} & set(kept):
+        models |= zip(("critic", "quality", "perceptual"), load_heads(device), strict=True)
+    elif "perceptual" in kept:
+        models["perceptual"] = load_distance(device)
+    return models
+
+
+def _load_published(config: RewardConfig, role: Role, device: str, clip: ClipConfig) -> Any:
+    loader = LOADERS[role]
+    assert loader is not None, "check_reward has refused it"
+    said = config.models.of(role)
+    (model,) = (model for model in PROFILES[config.profile] if model.role == role)
+    return loader(ModelRequest(model=model, weights=None if said == FROM_PROFILE else said, device=device, clip=clip))
 
 
 def build_judge(device: str, *, weights: Path | None = None) -> Judge:

@@ -53,8 +53,9 @@ def parse_config(cls: type[T], table: Mapping[str, Any], *, where: str, origins:
     """A TOML table as an instance of the dataclass `cls`.
 
     where: the source that error messages name; origins: dotted key -> the source that set it, where that differs.
-    Fields may be int, float, str, bool, Literal, tuple[X, ...], tuple[X, Y], X | None and dataclasses of these. An int
-    is accepted for a float, nothing else is converted. A field without a default must be given, except a dataclass
+    Fields may be int, float, str, bool, Literal, tuple[X, ...], tuple[X, Y], X | None and dataclasses of these, or
+    Mapping[str, Any]: a free table, taken as it is (texts, numbers, booleans, lists and tables of these). An int is
+    accepted for a float, nothing else is converted. A field without a default must be given, except a dataclass
     whose own fields all have one. Raises ConfigError; a ConfigError of a class's own `__post_init__` is passed on
     with the place put in front.
     """
@@ -196,6 +197,8 @@ class _Parser:
                 return value
             guess = _nearest(value, [c for c in args if isinstance(c, str)]) if isinstance(value, str) else ""
             raise self.error(key, f"{key!r} must be {_describe(hint)}, found {_found(value)}{guess}")
+        if origin is Mapping and isinstance(value, Mapping):
+            return self.free_table(value, key)
         if origin is tuple and isinstance(value, list):
             variadic = args[-1] is Ellipsis
             if variadic or len(args) == len(value):
@@ -206,6 +209,20 @@ class _Parser:
         if hint in (int, float, str, bool) and type(value) is hint:
             return value
         raise self.error(key, f"{key!r} must be {_describe(hint)}, found {_found(value)}")
+
+    def free_table(self, table: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """A copy of a table that belongs to somebody else's code. Dates are refused: they could not be written back."""
+
+        def copied(value: Any, at: str) -> Any:
+            if isinstance(value, Mapping):
+                return {name: copied(item, f"{at}.{name}") for name, item in value.items()}
+            if isinstance(value, list):
+                return [copied(item, f"{at}[{i}]") for i, item in enumerate(value)]
+            if isinstance(value, (str, bool, int, float)):
+                return value
+            raise self.error(key, f"{at!r} must be a text, a number, true or false, or a list or table of these")
+
+        return copied(table, key)
 
     def union(self, hint: Any, value: Any, key: str, default: Any) -> Any:
         """The first member of the union that takes the value; one member beside None keeps its own message."""
@@ -240,6 +257,8 @@ def _describe(hint: Any) -> str:
         return repr(_NONE)
     if dataclasses.is_dataclass(hint):
         return f"a table ({', '.join(field.name for field in dataclasses.fields(hint))})"
+    if origin is Mapping:
+        return "a table"
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in args)
     if origin in (Union, types.UnionType):
@@ -265,13 +284,16 @@ def _dump_table(config: Any, path: str, lines: list[str]) -> None:
         if not field.init:
             continue
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
             nested.append((f"{path}.{field.name}" if path else field.name, value))
         else:
             lines.append(f"{field.name} = {_toml_value(value)}")
     for name, value in nested:
         lines += ["", f"[{name}]"]
-        _dump_table(value, name, lines)
+        if isinstance(value, Mapping):
+            lines += [f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()]
+        else:
+            _dump_table(value, name, lines)
 
 
 def _toml_value(value: Any) -> str:
@@ -284,9 +306,15 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if dataclasses.is_dataclass(value):
-        items = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-        return f"{{{', '.join(f'{name} = {_toml_value(item)}' for name, item in items)}}}"
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_toml_key(name)} = {_toml_value(item)}' for name, item in value.items())}}}"
     return repr(value)  # keeps every digit of a float; TOML writes inf and nan as Python does
+
+
+def _toml_key(name: str) -> str:
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else _toml_value(name)
 
 
 def _toml_character(character: str) -> str:

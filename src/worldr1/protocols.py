@@ -3,13 +3,13 @@
 The mini models, the real ones and a user's own all stand behind these.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldr1.types import Gaussians, Reconstruction, RenderedViews
+from worldr1.types import Gaussians, Prompt, Reconstruction, RenderedViews, RewardResult, Trajectory
 
 
 @runtime_checkable
@@ -136,4 +136,39 @@ class PerceptualDistance(Protocol):
 
     def __call__(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
         """0 for equal images, about 1 for unrelated ones."""
+        ...
+
+
+class VideoReward(Protocol):
+    """A whole reward: ours is `rewards.composite.CompositeReward`, a user's own stands in `reward.custom`.
+
+    An attribute `reconstructor` (a `Reconstructor`), if it has one, finds the camera paths that evaluations record.
+    """
+
+    @property
+    def licence(self) -> str:
+        """Of its models."""
+        ...
+
+    @property
+    def part_weights(self) -> Mapping[str, float]:
+        """Part -> its factor in the value; all parts that the reward can ever give."""
+        ...
+
+    def __call__(
+        self,
+        videos: Float[Tensor, "B T 3 H W"],
+        prompts: Sequence[Prompt],
+        trajectories: Sequence[Trajectory | None],
+        phase_dynamic: bool,
+        /,
+    ) -> list[RewardResult]:
+        """One result per video, in order; a video's does not depend on the others of the call.
+
+        videos: 0..1, float32, on the policy's device. trajectories: the requested paths, None without camera words.
+        phase_dynamic: the dynamic-only phase, in which ours pays for image quality alone. Every result has a value that
+        is the sum of its parts by `part_weights`, and all videos of a prompt have the same parts. REJECTED: the video
+        cannot be judged, and its value counts. FAULT: the reward failed, and the video is left out; an exception or a
+        value that is not finite means the same.
+        """
         ...

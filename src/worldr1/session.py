@@ -28,20 +28,20 @@ from worldr1.build import (
     check_clip,
     check_reward,
     choose_device,
+    describe_reward,
     evaluation_config,
 )
 from worldr1.config import dump_toml
 from worldr1.data.sets import load_prompts, subset
 from worldr1.errors import TrainingError
-from worldr1.evaluate.evaluation import Task, evaluate, film, plan_tasks, save_evaluation
+from worldr1.evaluate.evaluation import Task, evaluate, film, path_finder, plan_tasks, save_evaluation
 from worldr1.evaluate.judging import Judge, judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
-from worldr1.evaluate.reward_parts import DOMINANT_SHARE, PARTS, spread_shares
+from worldr1.evaluate.reward_parts import DOMINANT_SHARE, spread_shares
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
-from worldr1.rewards.composite import CompositeReward
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
 from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, TrainedWith, base_name, save_adapter
@@ -161,6 +161,8 @@ class Session:
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
         print(describe(self.policy, self.config.model), file=sys.stderr)
+        if judges := describe_reward(self.config.reward, self.trainer.reward):
+            print(judges, file=sys.stderr)
         with self.log:
             self._encode_prompts()
             # resumed without this evaluation, the weights are no longer the base's
@@ -214,7 +216,7 @@ class Session:
             evaluated = evaluate(
                 trainer.policy,
                 trainer.reward,
-                trainer.reward.reconstructor,
+                path_finder(trainer.reward),
                 self.test,
                 config=settings,
                 on_progress=lambda done, total: show(done),
@@ -287,13 +289,15 @@ class Session:
 
     def _warn_of_dominance(self, metrics: Mapping[str, float | int | str]) -> None:
         """Say so if one part decides nearly alone which video of a group is best (its weighted standard deviation)."""
-        std = {name: float(metrics[f"{name}_std"]) for name in PARTS if f"{name}_std" in metrics}
-        shares = spread_shares(self.config.reward.weights, std)
+        weights = self.trainer.reward.part_weights
+        std = {name: float(metrics[f"{name}_std"]) for name in weights if f"{name}_std" in metrics}
+        shares = spread_shares(weights, std)
         name = max(shares, key=shares.__getitem__, default="")
-        if shares and shares[name] > DOMINANT_SHARE:
+        if len(weights) > 1 and shares and shares[name] > DOMINANT_SHARE:
+            where = "reward.weights" if self.config.reward.custom is None else "its part_weights"
             self.console.print(
                 f"warning: {name} makes up {shares[name]:.0%} of the rewards' spread inside groups; "
-                "the other parts hardly count (reward.weights)."
+                f"the other parts hardly count ({where})."
             )
 
     def _save_result(self) -> Path:
@@ -348,7 +352,7 @@ def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
     shape = check_clip(config, policy)
-    reward: CompositeReward = build_reward(config.reward, device, config.clip)
+    reward = build_reward(config.reward, device, config.clip)
     base_state = None
     if config.train.trainable == "full":
         base_state = {name: p.detach().clone() for name, p in policy.transformer.named_parameters()}

@@ -13,11 +13,11 @@ from worldr1.backends.mini import mini_index, mini_weights
 from worldr1.build import MINI, ExperimentConfig, build_policy, choose_device, evaluation_config
 from worldr1.errors import InputError
 from worldr1.evaluate.comparison import Comparison
-from worldr1.evaluate.evaluation import evaluate, save_evaluation
+from worldr1.evaluate.evaluation import evaluate, path_finder, save_evaluation
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
 from worldr1.evaluate.report import AFTER, BEFORE, MINI_R1, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
 from worldr1.pretrain.pack import write_index
-from worldr1.rewards.composite import CompositeReward
+from worldr1.protocols import VideoReward
 from worldr1.train.adapter_file import ADAPTER_FILE, read_adapter, save_adapter
 from worldr1.train.checkpoint import RECIPE_FILE
 from worldr1.types import Prompt
@@ -54,7 +54,7 @@ def find_adapter(name: str, weights: Path | None = None) -> Path:
 def evaluate_shipped(
     config: ExperimentConfig,
     prompts: Sequence[Prompt],
-    reward: CompositeReward,
+    reward: VideoReward,
     run_dir: Path,
     *,
     bar: Bar,
@@ -87,7 +87,7 @@ def evaluate_shipped(
         evaluated = evaluate(
             policy,
             reward,
-            reward.reconstructor,
+            path_finder(reward),
             prompts,
             config=settings,
             on_progress=lambda done, total: show(done),

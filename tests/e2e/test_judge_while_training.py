@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -51,6 +51,7 @@ class Rising:
     """The real reward; the judge's one video gets more at every look."""
 
     def __init__(self, reward: CompositeReward) -> None:
+        self.licence, self.part_weights = reward.licence, reward.part_weights
         self._reward, self._value = reward, 0.0
 
     def __call__(self, videos: Tensor, *rest: Any) -> list[RewardResult]:
@@ -67,7 +68,7 @@ def test_a_hacked_run_stops_and_keeps_the_weights_of_the_best_look(
     judge = Disappointed()
     monkeypatch.setattr("worldr1.session.build_judge", lambda device: judge)
     session = Session.create(load_experiment("mini-smoke", SMOKE), tmp_path / "run")
-    monkeypatch.setattr(session.trainer, "reward", Rising(session.trainer.reward))
+    monkeypatch.setattr(session.trainer, "reward", Rising(cast(CompositeReward, session.trainer.reward)))
     start = {name: value.clone() for name, value in session.trainer.ema.values.items()}
     session._train()
     assert session.trainer.updates_done == 1, "stopped at the second look"

@@ -1,13 +1,17 @@
 """`worldr1 score --rewards` as a user runs it, on the packaged clips."""
 
 import argparse
+import base64
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from worldr1.backends.mini import mini_weights
 from worldr1.build import build_reward, load_experiment
@@ -114,3 +118,27 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
         video.with_suffix(".txt").write_bytes(text)
         with pytest.raises(InputError, match=words):
             score(str(video), "--rewards", "mini")
+
+
+def test_models_of_ones_own_and_clips_of_another_size(tmp_path: Path, capsys: Lines) -> None:
+    roles = {"reconstructor": "SidewaysReconstructor", "critic": "BrightCritic", "quality": "ContrastQuality"}
+    keys = [f"reward.models.{role}=own_models:{name}" for role, name in roles.items()]
+    keys += ["reward.options.reconstructor.process_res_px=112", "clip.frames=5", "clip.height=240", "clip.width=416"]
+    sets = [word for key in keys for word in ("--set", key)]
+    clips = [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    for seed, clip in enumerate(clips):
+        coarse = torch.rand(5, 3, 15, 26, generator=torch.Generator().manual_seed(seed))
+        write_mp4(clip, F.interpolate(coarse, size=(240, 416), mode="bilinear"))
+    out = tmp_path / "out"
+    prompt = ["--prompt", "Camera move left. A box."]
+    assert score(*clips, "--rewards", "mini", *sets, *prompt, "--out", str(out), "--json") == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    assert all(set(v["parts"]) == {"s_meta", "s_recon", "s_traj", "r_gen"} for v in group["videos"])
+    page = (out / "rewards.html").read_text()
+    pictures = [
+        Image.open(io.BytesIO(base64.b64decode(data)))
+        for data in re.findall(r"image/png;base64,([A-Za-z0-9+/=]+)", page)
+    ]
+    widths = {image.size for image in pictures}
+    assert widths == {(320, 185), (112, 70)}, "frames at most 320 wide; re-renders at the size that the 3D model saw"
+    assert "No picture" not in page

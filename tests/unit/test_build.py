@@ -20,7 +20,7 @@ from worldr1.build import (
 )
 from worldr1.errors import ConfigError, InputError
 from worldr1.mini.networks.base import MAX_TEXT_LENGTH
-from worldr1.rewards.composite import RewardConfig, RewardWeights
+from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.rl.phases import PhaseConfig
 from worldr1.scene.splat import SplatRenderer
 from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter

@@ -10,7 +10,8 @@ from tiny_trainer import SCORES, FakeReward, build_trainer
 
 from worldr1.build import load_experiment
 from worldr1.errors import TrainingError
-from worldr1.rewards.composite import RewardWeights
+from worldr1.rewards.composite import weight_of
+from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.session import Session, _Parts
 from worldr1.train.checkpoint import list_checkpoints
 from worldr1.train.runlog import RunLog, read_metrics
@@ -22,7 +23,9 @@ def warning(weights: RewardWeights, metrics: dict[str, float]) -> str:
     """What is said after a first update with these metrics."""
     said = io.StringIO()
     session = SimpleNamespace(
-        config=SimpleNamespace(reward=SimpleNamespace(weights=weights)), console=Console(file=said, width=200)
+        config=SimpleNamespace(reward=RewardConfig(weights=weights)),
+        trainer=SimpleNamespace(reward=SimpleNamespace(part_weights=weight_of(weights))),
+        console=Console(file=said, width=200),
     )
     Session._warn_of_dominance(session, metrics)  # type: ignore[arg-type]
     return said.getvalue()

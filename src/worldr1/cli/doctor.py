@@ -1,4 +1,4 @@
-"""`worldr1 doctor`: what works on this machine, and how to get the rest."""
+"""`worldr1 doctor`: what works on this machine, and how to get the rest; with `--recipe`, `cli.doctor_recipe`."""
 
 import argparse
 import hashlib
@@ -21,6 +21,7 @@ from av.error import FFmpegError
 from packaging.requirements import Requirement
 
 from worldr1 import __version__
+from worldr1.cli.doctor_recipe import add_recipe_arguments, refuse_without_recipe, run_recipe
 
 WEIGHTS_DIR = Path(__file__).parent.parent / "mini" / "weights"
 """Where the mini models are shipped."""
@@ -47,12 +48,16 @@ class Check:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--json`."""
+    """Declare `--json`, and what a recipe's check takes."""
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    add_recipe_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the diagnosis; 0 if the core works, 1 otherwise."""
+    """Print the diagnosis; 0 if the core works (or all of the recipe's checks passed), 1 otherwise."""
+    if args.recipe is not None:
+        return run_recipe(args)
+    refuse_without_recipe(args)
     checks = diagnose()
     works = all(check.ok for check in checks if check.core)
     if args.json:

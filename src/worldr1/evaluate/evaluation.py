@@ -21,7 +21,7 @@ from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.records import Evaluation, MotionGroup, VideoRecord, motion_group
-from worldr1.protocols import Reconstructor, VideoPolicy
+from worldr1.protocols import Reconstructor, VideoPolicy, VideoReward
 from worldr1.rewards.guard import Fault, call_each
 from worldr1.rewards.trajectory import recovered_path
 from worldr1.rollout.sampler import SamplerConfig, sample_ode
@@ -64,6 +64,11 @@ class EvaluationConfig:
             raise ConfigError("An evaluation needs a batch of at least 1 and keep_videos of at least 0.")
 
 
+def path_finder(reward: VideoReward) -> Reconstructor | None:
+    """The 3D model of a reward, for the camera paths that evaluations record; None if it has none."""
+    return getattr(reward, "reconstructor", None)
+
+
 class Evaluated(NamedTuple):
     """What `evaluate` returns."""
 
@@ -97,7 +102,7 @@ class Task(NamedTuple):
 def evaluate(
     policy: VideoPolicy,
     reward: Reward,
-    reconstructor: Reconstructor,
+    reconstructor: Reconstructor | None,
     prompts: Sequence[Prompt],
     *,
     config: EvaluationConfig,
@@ -105,9 +110,9 @@ def evaluate(
 ) -> Evaluated:
     """One video per prompt by the noise-free sampler, scored with the full reward (also for dynamic prompts).
 
-    reconstructor: finds the recorded camera paths; the reward's own, or another as a judge. on_progress: called with
-    (videos done, videos in all) after every batch. What is recorded of a prompt does not depend on the other prompts,
-    except for how the policy's kernels round in another batch.
+    reconstructor: finds the recorded camera paths; the reward's own, or another as a judge; None: there are none.
+    on_progress: called with (videos done, videos in all) after every batch. What is recorded of a prompt does not
+    depend on the other prompts, except for how the policy's kernels round in another batch.
     Raises InputError for no prompts or two of one id, PromptError for camera words that are not understood.
     """
     begin = time.monotonic()
@@ -119,7 +124,8 @@ def evaluate(
         clips = film(policy, batch, config, plans)
         results = reward(clips, [t.prompt for t in batch], [t.path for t in batch], False)
         lifted = [i for i in range(len(batch)) if config.all_paths or first + i in shown]
-        paths = dict(zip(lifted, _recovered_paths(reconstructor, clips[lifted]), strict=True))
+        found = [] if reconstructor is None else _recovered_paths(reconstructor, clips[lifted])
+        paths = dict(zip(lifted, found, strict=reconstructor is not None))
         for index, task in enumerate(batch):
             number = first + index
             video = f"{number:03d}.mp4" if number in shown else None

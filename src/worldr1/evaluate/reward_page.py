@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worldr1.evaluate.charts import CameraPath, path_extent, path_plot
 from worldr1.evaluate.evaluation import positions, yaw_deg
-from worldr1.evaluate.reward_parts import PARTS, REWARD, Member, Pictures, RewardGroup, findings
+from worldr1.evaluate.reward_parts import REWARD, Member, Pictures, RewardGroup, findings, title_of
 from worldr1.evaluate.score_pictures import FULL_SCALE, paint, paint_error, redraw_error
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ
 from worldr1.rewards.trajectory import recovered_path
@@ -42,6 +42,9 @@ STRIP_FRAMES = 5
 """Frames shown of a video, evenly spaced."""
 REDRAWN_FRAMES = 4
 """Frames shown of its re-rendering."""
+PICTURE_PX = 320
+"""Longer side of a picture; larger frames are averaged down, or one video of 832 x 480 would make a page of 20 MB."""
+OWN_PART = '<p class="small">A part of a reward of your own: a number, without a picture.</p>'
 
 _STYLE = """
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 6px 26px; }
@@ -75,7 +78,7 @@ def parts_table(group: RewardGroup) -> Table:
         advantage = f"{member.advantage:+.2f}" if group.std and member.valid else "-"
         numbers = [f"{values[name]:.3f}" if member.valid else "-" for name in columns]
         rows.append([str(number), *numbers, advantage, member.result.status.value])
-    titles = ["", "reward", *(PARTS[name] for name in group.names), "advantage", "status"]
+    titles = ["", "reward", *(title_of(name) for name in group.names), "advantage", "status"]
     if not group.std:
         return Table(titles, rows)
     shares = [f"{group.share[name]:.0%}" if name in group.share else "-" for name in group.names]
@@ -88,17 +91,22 @@ def measures_table(group: RewardGroup) -> Table:
     """What is measured and not rewarded by itself, for each video."""
     measured = {name for member in group.members for name in member.result.measures}
     names = [name for name in MEASURES if name in measured]
+    names += sorted(measured - MEASURES.keys()) if not group.ours else []
     rows = []
     for number, member in enumerate(group.members, start=1):
         known = member.result.measures
-        rows.append([str(number), *(format(known[n], MEASURES[n][1]) if n in known else "-" for n in names)])
-    return Table(["", *(MEASURES[name][0] for name in names)], rows)
+        rows.append([str(number), *(format(known[n], _shown_as(n)[1]) if n in known else "-" for n in names)])
+    return Table(["", *(_shown_as(name)[0] for name in names)], rows)
+
+
+def _shown_as(measure: str) -> tuple[str, str]:
+    return MEASURES.get(measure, (measure, ".3f"))
 
 
 def request_of(group: RewardGroup) -> str:
     """What the prompt asks of the camera, and the parts that it leaves out, as text."""
     moves = ", then ".join(token.replace("_", " ") for token in group.tokens) or "free (no camera words)"
-    absent = "; ".join(f"{PARTS[name]} is absent: {reason}" for name, reason in group.absent.items())
+    absent = "; ".join(f"{title_of(name)} is absent: {reason}" for name, reason in group.absent.items())
     return f"requested camera: {moves}" + (f"; {absent}" if absent else "")
 
 
@@ -148,12 +156,16 @@ def _card(number: int, member: Member, group: RewardGroup, model_frames: int) ->
     value = f": reward {result.value:.3f}" if member.valid else ""
     chosen = _evenly(len(member.video), STRIP_FRAMES)
     strip = "".join(_picture(member.video[i], f"frame {i}", f"frame {i}") for i in chosen)
-    bodies = {
-        S_RECON: _redrawn(pictures),
-        S_META: _off_path(pictures, member.video[len(member.video) // 2]),
-        S_TRAJ: _paths(pictures.reconstruction, group.trajectory, result.measures),
-        R_GEN: _rated(pictures, member.video[:model_frames]),
-    }
+    bodies = (
+        dict.fromkeys(group.known, OWN_PART)
+        if not group.ours
+        else {
+            S_RECON: _redrawn(pictures),
+            S_META: _off_path(pictures, member.video[len(member.video) // 2]),
+            S_TRAJ: _paths(pictures.reconstruction, group.trajectory, result.measures),
+            R_GEN: _rated(pictures, member.video[:model_frames]),
+        }
+    )
     panels = "".join(_panel(name, member, body, group.absent.get(name)) for name, body in bodies.items())
     return (
         f'<article class="card"><p class="prompt"><b>{number}</b> {escape(member.path)}{value}</p>{reason}'
@@ -169,7 +181,7 @@ def _panel(name: str, member: Member, body: str, absent: str | None) -> str:
         body = f'<p class="small">Absent: {escape(absent)}.</p>'
     elif not body:
         body = '<p class="small">No picture: the video did not get that far.</p>'
-    return f"<section><h3>{PARTS[name]}{shown}</h3>{body}</section>"
+    return f"<section><h3>{escape(title_of(name))}{shown}</h3>{body}</section>"
 
 
 def _redrawn(pictures: Pictures) -> str:
@@ -260,9 +272,11 @@ def _picture(image: Float[Tensor, "3 H W"], alt: str, caption: str) -> str:
 
 
 def _image(pixels: UInt8[Tensor, "H W 3"], alt: str) -> str:
-    """An <img> that carries its own PNG."""
-    data = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(data, format="PNG")
+    """An <img> that carries its own PNG, its longer side at most `PICTURE_PX`."""
+    data, image = io.BytesIO(), Image.fromarray(pixels.numpy())
+    if max(image.size) > PICTURE_PX:
+        image.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.BOX)
+    image.save(data, format="PNG")
     return f'<img src="data:image/png;base64,{b64encode(data.getvalue()).decode()}" alt="{escape(alt)}">'
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from worldr1.camera.motion import parse_plan, scene_text
 from worldr1.camera.trajectory import requested_path
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, RewardWeights
+from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, weight_of
 from worldr1.rewards.meta_view import UNSEEN_GREY, meta_view_jobs, meta_view_side
+from worldr1.rewards.own import OwnReward
 from worldr1.rewards.reconstruction import BEHIND_GREY, Redrawn, at_size, compare_redrawn, redraw_jobs, split_frames
 from worldr1.rewards.rendering import RenderJob, render_jobs
 from worldr1.rewards.trajectory import has_parallax, requested_extent
@@ -25,7 +26,7 @@ from worldr1.rl.advantage import group_advantages
 from worldr1.types import Prompt, Reconstruction, RenderedViews, RewardResult, Status, Trajectory
 
 PARTS = {S_META: "S_meta", S_RECON: "S_recon", S_TRAJ: "S_traj", R_GEN: "R_gen"}
-"""Name -> how a person reads it."""
+"""Name -> how a person reads it; a part of a user's own is called by its name."""
 REWARD = "reward"
 DOMINANT_SHARE = 0.8
 """Share of a group's spread above which one part decides alone (the warning of `worldr1 train` has the same)."""
@@ -89,6 +90,8 @@ class RewardGroup:
     """Part that does not exist for this prompt -> why."""
     members: tuple[Member, ...]
     std_floor: float
+    known: tuple[str, ...] = tuple(PARTS)
+    """All parts that the reward can give, in the order of the tables."""
     std: dict[str, float] = field(default_factory=dict)
     """Standard deviation (n - 1) over the valid members, of "reward" and of every part; empty with fewer than two."""
     share: dict[str, float] = field(default_factory=dict)
@@ -97,11 +100,21 @@ class RewardGroup:
     @property
     def names(self) -> tuple[str, ...]:
         """The parts that exist, in the order of the tables."""
-        return tuple(name for name in PARTS if name not in self.absent)
+        return tuple(name for name in self.known if name not in self.absent)
+
+    @property
+    def ours(self) -> bool:
+        """Whether these are the four parts, of which there are pictures."""
+        return self.known == tuple(PARTS)
+
+
+def title_of(name: str) -> str:
+    """A part as a person reads it."""
+    return PARTS.get(name, name)
 
 
 def score_groups(
-    reward: CompositeReward,
+    reward: CompositeReward | OwnReward,
     videos: Sequence[PromptedVideo],
     *,
     std_floor: float,
@@ -110,7 +123,8 @@ def score_groups(
 ) -> list[RewardGroup]:
     """Scores the videos of each prompt as one group of the main phase, in the order in which the prompts come.
 
-    std_floor: `train.std_floor`, for the advantages. with_pictures: run the models once more for what they saw.
+    std_floor: `train.std_floor`, for the advantages. with_pictures: run the models once more for what they saw (of the
+    composite reward; a reward of the user's own has no pictures).
     on_progress: called with the number of videos done. Raises PromptError for camera words that are not understood and
     InputError if no part is left for a prompt; a model's failure is a result.
     """
@@ -124,18 +138,17 @@ def score_groups(
     return scored
 
 
-def spread_shares(weights: RewardWeights, std: Mapping[str, float]) -> dict[str, float]:
+def spread_shares(weight: Mapping[str, float], std: Mapping[str, float]) -> dict[str, float]:
     """Each part's weight times its standard deviation inside a group, as a share of their sum: what it has to say in
-    the advantage. Empty if nothing differs."""
-    weight = _weight_of(weights)
-    spread = {name: weight[name] * std[name] for name in PARTS if name in std}
+    the advantage. Empty if nothing differs. weight: `VideoReward.part_weights`."""
+    spread = {name: weight[name] * std[name] for name in weight if name in std}
     total = sum(spread.values())
     return {name: value / total for name, value in spread.items()} if total > 0 else {}
 
 
 def absent_parts(reward: CompositeReward, prompt: Prompt, trajectory: Trajectory | None) -> dict[str, str]:
     """Every part that does not exist for a prompt, and why."""
-    weight = _weight_of(reward.config.weights)
+    weight = weight_of(reward.config.weights)
     reasons = {}
     for name in PARTS.keys() - set(reward.part_names(prompt, trajectory)):
         if weight[name] == 0:
@@ -149,12 +162,15 @@ def absent_parts(reward: CompositeReward, prompt: Prompt, trajectory: Trajectory
     return {name: reasons[name] for name in PARTS if name in reasons}
 
 
-def _weight_of(weights: RewardWeights) -> dict[str, float]:
-    return {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+def _absent_of_own(reward: OwnReward, results: Sequence[RewardResult]) -> dict[str, str]:
+    """The same of a user's own reward, which alone knows why."""
+    given = {name for result in results if result.status is not Status.FAULT for name in result.parts}
+    left_out = [name for name in reward.part_weights if given and name not in given]
+    return dict.fromkeys(left_out, "the reward does not give it for this prompt")
 
 
 def _score_group(
-    reward: CompositeReward, videos: Sequence[PromptedVideo], std_floor: float, with_pictures: bool
+    reward: CompositeReward | OwnReward, videos: Sequence[PromptedVideo], std_floor: float, with_pictures: bool
 ) -> RewardGroup:
     prompt, num = videos[0].prompt, len(videos)
     tokens = parse_plan(prompt.text).tokens
@@ -165,6 +181,10 @@ def _score_group(
     values = torch.tensor([[r.value for r in results]], dtype=torch.float64)
     advantages = group_advantages(values, torch.tensor([valid]), std_floor=std_floor).values[0].tolist()
     std = _stds([r for r, usable in zip(results, valid, strict=True) if usable])
+    if isinstance(reward, OwnReward):
+        composite, weights, absent = None, reward.part_weights, _absent_of_own(reward, results)
+    else:
+        composite, weights, absent = reward, weight_of(reward.config.weights), absent_parts(reward, prompt, path)
     members = [
         Member(
             path=v.path,
@@ -172,7 +192,7 @@ def _score_group(
             result=result,
             valid=usable,
             advantage=advantage,
-            pictures=look(reward, v, path, result) if with_pictures and usable else None,
+            pictures=look(composite, v, path, result) if composite is not None and with_pictures and usable else None,
         )
         for v, result, usable, advantage in zip(videos, results, valid, advantages, strict=True)
     ]
@@ -180,11 +200,12 @@ def _score_group(
         prompt=prompt,
         tokens=tokens,
         trajectory=path,
-        absent=absent_parts(reward, prompt, path),
+        absent=absent,
         members=tuple(members),
         std_floor=std_floor,
+        known=tuple(weights),
         std=std,
-        share=spread_shares(reward.config.weights, std),
+        share=spread_shares(weights, std),
     )
 
 
@@ -192,7 +213,7 @@ def _stds(results: Sequence[RewardResult]) -> dict[str, float]:
     """As `rollout.collector.reward_metrics` logs them for one group."""
     if len(results) < 2:
         return {}
-    parts = {name: stdev([r.parts[name] for r in results]) for name in PARTS if name in results[0].parts}
+    parts = {name: stdev([r.parts[name] for r in results]) for name in results[0].parts}
     return {REWARD: stdev([r.value for r in results]), **parts}
 
 
@@ -274,9 +295,10 @@ def findings(group: RewardGroup) -> list[str]:
         )
     for name, share in group.share.items():
         if share > DOMINANT_SHARE and len(group.share) > 1:
+            factor = f"reward.weights.{name.partition('_')[2]}" if group.ours else "its factor"
             said.append(
-                f"{PARTS[name]} holds {share:.0%} of the spread, so it decides nearly alone which video is better: "
-                f"lower reward.weights.{name.partition('_')[2]} if that is not wanted."
+                f"{title_of(name)} holds {share:.0%} of the spread, so it decides nearly alone which video is better: "
+                f"lower {factor} if that is not wanted."
             )
     return said + _flat_parts(group) + _still(group)
 

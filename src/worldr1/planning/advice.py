@@ -62,7 +62,7 @@ def _harmless(config: ExperimentConfig) -> list[str]:
     model, reward, train = config.model, config.reward, config.train
     applicable = {
         "model.gradient_checkpointing=true": model.gradient_checkpointing is False,
-        "reward.placement=swap": reward.profile != "mini" and reward.placement == "resident",
+        "reward.placement=swap": bool(reward.published_models) and reward.placement == "resident",
         "model.decode=tiled": model.decode == "whole",
         "model.guidance_batch=separate": model.guidance != 1.0 and model.guidance_batch == "joint",
         "model.text_encoder=free": model.text_encoder == "resident",
@@ -77,7 +77,7 @@ def _harmless(config: ExperimentConfig) -> list[str]:
 
 def _sacrifices(config: ExperimentConfig) -> Iterator[tuple[str, ...]]:
     """What changes the training or its videos, from none to most."""
-    clip, real = config.clip, config.reward.profile == "paper"
+    clip, real = config.clip, config.reward.profile == "paper" and bool(config.reward.published_models)
     for scale in SCALES:
         height, width = (SIDE_STEP_PX * round(scale * side / SIDE_STEP_PX) for side in (clip.height, clip.width))
         if min(height, width) < LEAST_SIDE_PX and scale < 1.0:

@@ -173,10 +173,12 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     basis = "fitted to one H200" if card.measured else "scaled from an H200 by published peaks: an estimate"
     kernel = "cuDNN" if speed.attention == "cudnn" else "flash"
     notes = [f"seconds of {card.name} are {basis}; attention by {kernel}, {config.model.dtype} base"]
-    if config.reward.profile != "mini":
+    if config.reward.published_models:
         notes.append(
             f'reward models of "{config.reward.profile}" have not been run: their seconds and work memory are guesses'
         )
+    for key, name in config.reward.plugins.items():
+        notes.append(f"what {key} = {name} needs in memory and time is not known to plan, and not counted")
     if config.reward.placement == "remote":
         notes.append("remote reward models are taken to be as fast as on this GPU, and waited for")
     if config.model.compile:

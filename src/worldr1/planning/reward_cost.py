@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worldr1.planning.cards import Card
-from worldr1.rewards.composite import RewardConfig
-from worldr1.rewards.profiles import PROFILES, RewardModel
+from worldr1.rewards.profiles import RewardModel
+from worldr1.rewards.recipe import RewardConfig
 
 PROCESSED_PX, PATCH_PX = 504, 14
 """Longer side and patch of what Depth Anything 3 sees (`backends.depth_anything3`)."""
@@ -73,7 +73,7 @@ def reward_flops(model: RewardModel, clip: Clip, *, quality_frames: int) -> floa
 
 def reward_seconds(config: RewardConfig, clip: Clip, card: Card) -> float:
     """Of one video: all models, and drawing the odd frames and the off-path view from the even frames' Gaussians."""
-    models = PROFILES[config.profile]
+    models = config.published_models
     if not models:
         return 0.0
     flops = sum(reward_flops(model, clip, quality_frames=config.quality.num_frames) for model in models)
@@ -85,12 +85,12 @@ def swap_seconds(config: RewardConfig) -> float:
     """Moving every model to the GPU once; 0 unless they are swapped."""
     if config.placement != "swap":
         return 0.0
-    return sum(model.num_bytes for model in PROFILES[config.profile]) / HOST_BYTES_PER_S
+    return sum(model.num_bytes for model in config.published_models) / HOST_BYTES_PER_S
 
 
 def resident_bytes(config: RewardConfig) -> float:
     """Weights that stay on the policy's GPU."""
-    return float(sum(m.num_bytes for m in PROFILES[config.profile])) if config.placement == "resident" else 0.0
+    return float(sum(m.num_bytes for m in config.published_models)) if config.placement == "resident" else 0.0
 
 
 def scoring_bytes(config: RewardConfig, clip: Clip, *, videos: int) -> float:
@@ -99,7 +99,7 @@ def scoring_bytes(config: RewardConfig, clip: Clip, *, videos: int) -> float:
         return 0.0
     swapped = config.placement == "swap"
     return max(
-        (_working_bytes(m, clip, videos=videos) + swapped * m.num_bytes for m in PROFILES[config.profile]), default=0.0
+        (_working_bytes(m, clip, videos=videos) + swapped * m.num_bytes for m in config.published_models), default=0.0
     )
 
 

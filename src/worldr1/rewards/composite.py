@@ -8,25 +8,24 @@ where it cannot be judged. A part that is undefined for a prompt is absent, and 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from worldr1.camera.motion import scene_text
-from worldr1.errors import ConfigError, InputError
+from worldr1.errors import InputError
 from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstructor, Renderer
+from worldr1.rewards.answers import check_digits, check_distances, check_reconstructions, check_scores
 from worldr1.rewards.depth_units import depth_units
 from worldr1.rewards.guard import Fault, Result, call_each
-from worldr1.rewards.meta_view import UNSEEN_GREY, MetaViewConfig, expected_digit_score, meta_view_jobs, meta_view_side
-from worldr1.rewards.profiles import Placement, ProfileName
-from worldr1.rewards.quality import QualityConfig, quality_reward
+from worldr1.rewards.meta_view import UNSEEN_GREY, expected_digit_score, meta_view_jobs, meta_view_side
+from worldr1.rewards.quality import quality_reward
+from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.rewards.reconstruction import (
     BEHIND_GREY,
-    ReconstructionConfig,
     Redrawn,
     at_size,
     compare_all_redrawn,
@@ -35,7 +34,6 @@ from worldr1.rewards.reconstruction import (
 )
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import (
-    TrajectoryConfig,
     TrajectoryErrors,
     Travel,
     camera_travels,
@@ -52,55 +50,6 @@ S_META, S_RECON, S_TRAJ, R_GEN = "s_meta", "s_recon", "s_traj", "r_gen"
 """Names of the parts in `RewardResult.parts`."""
 TRAVEL_SHARE = "travel_share"
 """Name of the measure that the gate uses."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardWeights:
-    """Factors of the parts. A part with weight 0 is left out and its models are not called."""
-
-    meta: float = 1.0
-    recon: float = 1.0
-    traj: float = 1.0
-    gen: float = 1.0
-    """lambda_gen."""
-
-    def __post_init__(self) -> None:
-        weights = (self.meta, self.recon, self.traj, self.gen)
-        if min(weights) < 0 or max(weights) == 0:
-            raise ConfigError("Reward weights must not be negative, and at least one must be positive.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardConfig:
-    """The whole reward."""
-
-    profile: ProfileName = "mini"
-    """Which models judge: the mini world's, or those of `rewards.profiles`, of which `worldr1 plan` knows the sizes."""
-    placement: Placement = "resident"
-    """Where they are while the policy works: "resident": on its GPU; "swap": in host memory, each of them on the GPU
-    while it scores; "remote": on other GPUs."""
-    weights: RewardWeights = field(default_factory=RewardWeights)
-    trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
-    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
-    meta_view: MetaViewConfig = field(default_factory=MetaViewConfig)
-    quality: QualityConfig = field(default_factory=QualityConfig)
-    rejected_value: float = 0.0
-    """Value of each 3D part of a rejected video."""
-    travel_gate: bool = False
-    """Multiply S_meta and S_recon by min(1, travel / requested travel): a camera that stands still is easy to draw
-    again, and would earn both in full for a request to move (docs/results.md, damage x part)."""
-    dynamic_rule: Literal["phase", "prompt"] = "phase"
-    """When R_3D is off: "phase": in the dynamic phase. "prompt": also for dynamic prompts of the main phase."""
-    batch: int = 8
-    """Videos per model call."""
-
-    def __post_init__(self) -> None:
-        if self.profile == "mini" and self.placement != "resident":
-            raise ConfigError(f'placement = "{self.placement}" is for real models; the mini ones are resident.')
-        if self.batch < 1:
-            raise ConfigError("The reward's batch must be at least 1.")
-        if not self.rejected_value <= 0:
-            raise ConfigError("rejected_value must be 0 or less: a rejected video must not score above a judged one.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +116,17 @@ class CompositeReward:
         self.quality = quality
         self.perceptual = perceptual
         self.config = config
+
+    @property
+    def licence(self) -> str:
+        """Of its models, each once."""
+        models = (self.reconstructor, self.critic, self.quality, self.perceptual)
+        return "; ".join(dict.fromkeys(model.licence for model in models))
+
+    @property
+    def part_weights(self) -> Mapping[str, float]:
+        """Part -> its factor in the sum; 0 for a part that is left out."""
+        return weight_of(self.config.weights)
 
     def part_names(
         self, prompt: Prompt, trajectory: Trajectory | None, *, phase_dynamic: bool = False
@@ -265,7 +225,9 @@ class CompositeReward:
         return [_Outcome(measures={"image_gradient": gradient}) for gradient in image_gradient(videos).tolist()]
 
     def _lift(self, samples: Sequence[_Sample]) -> list[_Outcome]:
-        reconstructions = self.reconstructor(torch.stack([s.video for s in samples]))
+        videos = torch.stack([s.video for s in samples])
+        reconstructions = self.reconstructor(videos)
+        check_reconstructions(reconstructions, videos)
         outcomes = [_accept(r) for r in reconstructions]
         kept = [outcome.reconstruction for outcome in outcomes if outcome.reconstruction is not None]
         fields = ("world_from_camera", "depth", "intrinsics_px", "confidence")
@@ -300,10 +262,10 @@ class CompositeReward:
 
     def _distances(self, redrawn: Sequence[Redrawn]) -> list[float]:
         """Mean perceptual distance of each video's target frames."""
-        distances = self.perceptual(torch.cat([r.drawn for r in redrawn]), torch.cat([r.target for r in redrawn])).cpu()
-        if not bool(torch.isfinite(distances).all()):
-            raise ValueError("the perceptual distance is not finite")
-        return distances.double().reshape(len(redrawn), -1).mean(1).tolist()
+        drawn = torch.cat([r.drawn for r in redrawn])
+        distances = self.perceptual(drawn, torch.cat([r.target for r in redrawn]))
+        check_distances(distances, len(drawn))
+        return distances.cpu().double().reshape(len(redrawn), -1).mean(1).tolist()
 
     def _judge_redrawn(self, redrawn: Redrawn, distance: float) -> _Outcome:
         least = self.config.reconstruction.min_coverage
@@ -330,16 +292,17 @@ class CompositeReward:
         images = torch.cat([v.colors for v in views]).to(samples[0].video)
         # without camera words: the critic must not prefer one camera motion to another
         texts = _for_rows(lambda prompt: scene_text(prompt.text), [s.prompt for s in samples])
-        scores = expected_digit_score(self.critic(images, texts))
+        digits = self.critic(images, texts)
+        check_digits(digits, len(images))
+        scores = expected_digit_score(digits)
         return [_Outcome(parts={S_META: score}) for score in scores.tolist()]
 
     def _rate(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         num_frames = self.config.quality.num_frames
         frames = torch.cat([s.video[:num_frames] for s in samples])
-        scores = self.quality(frames, [s.prompt.text for s in samples for _ in range(num_frames)]).double().cpu()
-        if not bool(torch.isfinite(scores).all()):
-            raise ValueError("the quality score is not finite")
-        means = scores.reshape(len(samples), num_frames).mean(dim=1).tolist()
+        scores = self.quality(frames, [s.prompt.text for s in samples for _ in range(num_frames)])
+        check_scores(scores, len(frames))
+        means = scores.double().cpu().reshape(len(samples), num_frames).mean(dim=1).tolist()
         return [
             _Outcome(parts={R_GEN: quality_reward(mean, self.config.quality)}, measures={"quality": mean})
             for mean in means
@@ -359,8 +322,7 @@ class CompositeReward:
         gated = {name: gate * value for name, value in sample.parts.items() if name in (S_META, S_RECON)}
         found = sample.parts | gated | floor
         parts = {name: found[name] for name in sample.part_names}
-        weights = self.config.weights
-        weight = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+        weight = self.part_weights
         return RewardResult(
             value=sum(weight[name] * value for name, value in parts.items()),
             parts=parts,
@@ -368,6 +330,11 @@ class CompositeReward:
             reason=sample.rejected,
             measures=sample.measures,
         )
+
+
+def weight_of(weights: RewardWeights) -> dict[str, float]:
+    """Part -> its factor."""
+    return {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
 
 
 def _for_rows(function: Callable[..., Result], *columns: Sequence[object]) -> list[Result]:

@@ -1,6 +1,6 @@
-"""Which models stand behind a reward, by profile, and how large they are.
+"""Which models stand behind a reward, by profile, and how large they are: names and sizes, for `worldr1 plan` too.
 
-Only the mini profile is wired to code so far; the others are names and sizes, for `worldr1 plan`.
+`build` knows which code runs them.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Literal
 ProfileName = Literal["mini", "paper", "light"]
 Placement = Literal["resident", "swap", "remote"]
 Role = Literal["reconstructor", "critic", "quality", "perceptual"]
+ROLES: tuple[Role, ...] = ("reconstructor", "critic", "quality", "perceptual")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
-from worldr1.protocols import TrainablePolicy
-from worldr1.rewards.composite import CompositeReward
+from worldr1.protocols import TrainablePolicy, VideoReward
 from worldr1.rl.phases import Phase
 from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
 from worldr1.rollout.sampler import GroupRequest
@@ -137,7 +136,7 @@ class Trainer:
         self,
         policy: TrainablePolicy,
         parameters: dict[str, nn.Parameter],
-        reward: CompositeReward,
+        reward: VideoReward,
         prompts: PromptSets,
         *,
         config: TrainConfig,

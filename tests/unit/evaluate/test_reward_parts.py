@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worldr1.backends.mini import mini_weights
-from worldr1.build import build_reward, load_experiment
+from worldr1.build import build_composite, load_experiment
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path, synthesize
 from worldr1.evaluate.reward_page import parts_table, reward_page
@@ -27,9 +27,10 @@ from worldr1.evaluate.reward_parts import (
     score_groups,
     spread_shares,
 )
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, RewardConfig, RewardWeights
+from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, weight_of
 from worldr1.rewards.meta_view import expected_digit_score
 from worldr1.rewards.quality import quality_reward
+from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.rewards.reconstruction import reconstruction_score
 from worldr1.rewards.trajectory import trajectory_errors
 from worldr1.rollout.collector import collect, reward_metrics
@@ -52,7 +53,7 @@ def packaged(side: str) -> Tensor:
 
 @pytest.fixture(scope="module")
 def reward() -> CompositeReward:
-    return build_reward(CONFIG.reward, "cpu", CONFIG.clip)
+    return build_composite(CONFIG.reward, "cpu", CONFIG.clip)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_prompts_are_groups_of_their_own() -> None:
 
 
 def test_shares_weigh_the_spread() -> None:
-    weights = RewardWeights(meta=2.0, recon=1.0, traj=0.0, gen=1.0)
+    weights = weight_of(RewardWeights(meta=2.0, recon=1.0, traj=0.0, gen=1.0))
     shares = spread_shares(weights, {"reward": 9.0, S_META: 0.1, S_RECON: 0.2, R_GEN: 0.1})
     assert shares == pytest.approx({S_META: 0.4, S_RECON: 0.4, R_GEN: 0.2})
     assert spread_shares(weights, {"reward": 0.0, S_META: 0.0}) == {}
@@ -170,7 +171,7 @@ def test_a_part_that_is_absent_says_why(reward: CompositeReward) -> None:
     assert list(absent_parts(reward, FIXED, fixed)) == [S_META]
     assert "no camera words" in absent_parts(reward, Prompt(id=0, text="A box."), None)[S_TRAJ]
     weights = RewardWeights(meta=0.0)
-    off = build_reward(replace(CONFIG.reward, weights=weights, dynamic_rule="prompt"), "cpu", CONFIG.clip)
+    off = build_composite(replace(CONFIG.reward, weights=weights, dynamic_rule="prompt"), "cpu", CONFIG.clip)
     assert absent_parts(off, PROMPT, push) == {S_META: "reward.weights.meta is 0"}
     moving = absent_parts(off, replace(PROMPT, dynamic=True), push)
     assert "dynamic" in moving[S_RECON]

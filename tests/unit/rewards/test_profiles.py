@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from worldr1.errors import ConfigError
-from worldr1.rewards.composite import RewardConfig
 from worldr1.rewards.profiles import PROFILES, ProfileName, RewardModel
+from worldr1.rewards.recipe import RewardConfig
 
 
 def _model(name: str) -> RewardModel:

@@ -1,0 +1,70 @@
+"""`reward.placement = "swap"`: a model lives in host memory and is on the GPU only while it is called."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Swapped:
+    """A model called as before, whose weights are on `device` during the call and in host memory between calls.
+
+    The host keeps its copy: weights are frozen, so nothing has to be copied back, and a call costs one transfer.
+    """
+
+    def __init__(self, model: Any, device: str | torch.device) -> None:
+        """model: loaded anywhere; its networks are moved to host memory here. device: where it works."""
+        self.model = model
+        self.device = torch.device(device)
+        for network in networks_of(model):
+            network.to("cpu")
+
+    @property
+    def licence(self) -> str:
+        """The model's own."""
+        return self.model.licence
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's answer."""
+        with self._moved_in():
+            return self.model(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the model offers; a method that computes is called through the swap as well."""
+        if name == "model":  # before __init__ has run
+            raise AttributeError(name)
+        found = getattr(self.model, name)
+        if not callable(found) or isinstance(found, nn.Module):
+            return found
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with self._moved_in():
+                return found(*args, **kwargs)
+
+        return called
+
+    @contextmanager
+    def _moved_in(self) -> Iterator[None]:
+        tensors = [tensor for network in networks_of(self.model) for tensor in _tensors(network)]
+        host = [tensor.data for tensor in tensors]
+        try:
+            for tensor, kept in zip(tensors, host, strict=True):
+                tensor.data = kept.to(self.device, copy=True)
+            yield
+        finally:
+            for tensor, kept in zip(tensors, host, strict=True):
+                tensor.data = kept
+
+
+def networks_of(model: Any) -> list[nn.Module]:
+    """The networks that a model consists of: itself, or those among its attributes; none for a server's client."""
+    if isinstance(model, nn.Module):
+        return [model]
+    return [value for value in vars(model).values() if isinstance(value, nn.Module)]
+
+
+def _tensors(network: nn.Module) -> Iterator[Tensor]:
+    return chain(network.parameters(), network.buffers())

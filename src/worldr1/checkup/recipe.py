@@ -1,0 +1,37 @@
+"""All checks of a recipe, one after the other; the base model is gone before the reward's models come."""
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, check_reward, choose_device
+from worldr1.checkup.findings import Finding, attempted
+from worldr1.checkup.judging import judging, make_clips
+from worldr1.checkup.sampling import nothing_sampled, sampling
+
+
+def check_recipe(config: ExperimentConfig, *, say: Callable[[str], None] = lambda line: None) -> list[Finding]:
+    """Loads what the recipe names and asks it what `checkup.sampling` and `checkup.judging` ask.
+
+    say: shows the user a line. Raises InputError for a recipe, weights or code that cannot be used at all.
+    """
+    check_reward(config.reward)
+    device = choose_device(config.device)
+    first = _sampled(config, device, say)
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    say("loading the reward's models")
+    reward = build_reward(config.reward, device, config.clip)
+    say("rendering clips, clean and damaged, and scoring them")
+    return [first, *judging(reward, make_clips(config.clip, device))]
+
+
+def _sampled(config: ExperimentConfig, device: str, say: Callable[[str], None]) -> Finding:
+    """The base model's check; it is let go of at the end."""
+    say("loading the base model")
+    policy = build_policy(config.model, device)
+    check_clip(config, policy)
+    say("sampling with it and with stock diffusers")
+    return attempted(lambda: sampling(config, policy), nothing_sampled(config))
