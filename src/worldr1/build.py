@@ -1,7 +1,6 @@
-"""The composition root: a recipe becomes objects. The only module that knows which model stands behind which name."""
+"""The composition root: a recipe becomes objects. Only it and `reward_models` know which model stands behind a name."""
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,6 @@ import torch
 import transformers
 from diffusers.utils import logging as diffusers_logging
 
-from worldr1.backends.depth_anything3 import Cameras, DepthAnything3Config, load_depth_anything3, processed_size
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.backends.mini import (
     CLIP_SIZE,
@@ -24,7 +22,6 @@ from worldr1.backends.mini import (
 from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
 from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
-from worldr1.camera.trajectory import synthesize
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.evaluation import EvaluationConfig
@@ -32,10 +29,11 @@ from worldr1.evaluate.judging import Judge
 from worldr1.evaluate.probing import WordProbe
 from worldr1.plugins import find_plugin, is_plugin, make_plugin, plugin_file
 from worldr1.protocols import Renderer, VideoReward
+from worldr1.reward_models import LOADERS, ModelRequest, load_published
 from worldr1.rewards.composite import CompositeReward
 from worldr1.rewards.own import OwnReward, check_model_object
 from worldr1.rewards.profiles import PROFILES, ROLES, RewardModel, Role
-from worldr1.rewards.recipe import CUSTOM, FROM_PROFILE, RANDOM, RewardConfig
+from worldr1.rewards.recipe import CUSTOM, RewardConfig
 from worldr1.rl.objective import ObjectiveConfig
 from worldr1.rl.phases import PhaseConfig
 from worldr1.rollout.sampler import SamplerConfig
@@ -45,7 +43,6 @@ from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.lora import load_adapter
 from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 from worldr1.train.trainer import TrainConfig
-from worldr1.types import intrinsics_px
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,43 +182,11 @@ def build_renderer(device: str) -> Renderer:
 # ------------------------------------------------------------------------------------------------------------- rewards
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelRequest:
-    """One published model of a reward, to be loaded."""
-
-    model: RewardModel
-    weights: str | None
-    """A folder or hub name in place of `model.hub`; "random"; None: the model's own."""
-    device: str
-    clip: ClipConfig
-
-
-def _depth_anything3(request: ModelRequest) -> Any:
-    names = {"DA3-GIANT-1.1": "da3-giant-1.1", "DA3-BASE": "da3-base"}
-    config = DepthAnything3Config(model=names[request.model.name], weights=request.weights or "")
-    cameras = None
-    if request.weights == RANDOM:  # whose own cameras are degenerate
-        clip = request.clip
-        size = processed_size(clip.height, clip.width, config.process_res_px)
-        path = synthesize(("orbit_left",), clip.frames).world_from_camera
-        cameras = Cameras(world_from_camera=path, intrinsics_px=intrinsics_px(*size).expand(clip.frames, 3, 3))
-    return load_depth_anything3(config, request.device, cameras=cameras)
-
-
-LOADERS: Mapping[Role, Callable[[ModelRequest], Any] | None] = {
-    "reconstructor": _depth_anything3,
-    "critic": None,
-    "quality": None,
-    "perceptual": None,
-}
-"""What loads the published models of the profiles, by role; None: no code runs them yet."""
-
-
 def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward | OwnReward:
     """The reward of a recipe: the composite with its models, or a whole one of the user's own.
 
-    Raises ConfigError for models that no code runs yet and for mini models with clips of another size, InputError for
-    weights or code of the user's own that cannot be used.
+    Raises ConfigError for keys that cannot be and for mini models with clips of another size, InputError for weights or
+    code of the user's own that cannot be used.
     """
     check_reward(config)
     if config.custom is None:
@@ -235,7 +200,8 @@ def build_composite(config: RewardConfig, device: str, clip: ClipConfig) -> Comp
     """The four parts with their models, whatever `reward.custom` says. Raises as `build_reward` does."""
     check_reward(config)
     models: dict[str, Any] = {role: _NotLoaded(role) for role in ROLES} | _mini_models(config, device, clip)
-    for role in config.needed:
+    sizes = {model.role: model.parameters for model in PROFILES[config.profile]}
+    for role in sorted(config.needed, key=lambda role: sizes.get(role, 0)):  # a file that is missing is missed soon
         said = config.models.of(role)
         if is_plugin(said):
             key = f"reward.models.{role}"
@@ -244,7 +210,8 @@ def build_composite(config: RewardConfig, device: str, clip: ClipConfig) -> Comp
         elif said == MINI:
             models[role] = load_distance(device)
         elif config.profile != MINI:
-            models[role] = _load_published(config, role, device, clip)
+            (model,) = (model for model in PROFILES[config.profile] if model.role == role)
+            models[role] = load_published(_request(config, model, device, clip))
         if config.placement == "swap":
             models[role] = Swapped(models[role], device)
     return CompositeReward(renderer=build_renderer(device), config=config, **models)
@@ -253,7 +220,7 @@ def build_composite(config: RewardConfig, device: str, clip: ClipConfig) -> Comp
 def check_reward(config: RewardConfig) -> None:
     """Imports the user's own code that a recipe names, and raises before anything large is loaded.
 
-    ConfigError for a model that no code runs yet, and for a placement that does not exist yet; InputError for code
+    ConfigError for a placement that does not exist yet, and for options that a model does not have; InputError for code
     that cannot be imported.
     """
     if config.placement == "remote":
@@ -264,13 +231,7 @@ def check_reward(config: RewardConfig) -> None:
     for key, name in config.plugins.items():
         find_plugin(name, key=key)
     for model in config.published_models:
-        if LOADERS[model.role] is None:
-            part = {"critic": "meta", "quality": "gen", "perceptual": "recon"}[model.role]
-            raise ConfigError(
-                f'The {model.role} of reward.profile = "{config.profile}" ({model.name}) cannot be run by worldr1 yet: '
-                f'name one of your own (reward.models.{model.role} = "package.module:Name"), leave its part out '
-                f"(reward.weights.{part} = 0), bring a whole reward (reward.custom), or only plan the recipe."
-            )
+        LOADERS[model.role].configure(_request(config, model, "cpu", ClipConfig()))
 
 
 def describe_reward(config: RewardConfig, reward: VideoReward) -> str:
@@ -312,12 +273,14 @@ def _mini_models(config: RewardConfig, device: str, clip: ClipConfig) -> dict[st
     return models
 
 
-def _load_published(config: RewardConfig, role: Role, device: str, clip: ClipConfig) -> Any:
-    loader = LOADERS[role]
-    assert loader is not None, "check_reward has refused it"
-    said = config.models.of(role)
-    (model,) = (model for model in PROFILES[config.profile] if model.role == role)
-    return loader(ModelRequest(model=model, weights=None if said == FROM_PROFILE else said, device=device, clip=clip))
+def _request(config: RewardConfig, model: RewardModel, device: str, clip: ClipConfig) -> ModelRequest:
+    return ModelRequest(
+        model=model,
+        said=config.models.of(model.role),
+        options=config.options_of(model.role),
+        device=device,
+        clip=(clip.frames, clip.height, clip.width),
+    )
 
 
 def build_judge(device: str, *, weights: Path | None = None) -> Judge:

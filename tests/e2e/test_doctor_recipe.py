@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from worldr1.backends.critics.digits import DigitAnswers
 from worldr1.build import ExperimentConfig, build_composite, build_policy, load_experiment
 from worldr1.checkup import sampling as sampling_check
 from worldr1.checkup.judging import Clips, judging, make_clips
@@ -128,9 +129,9 @@ def test_a_damaged_model_is_found(
 
 def test_a_critic_that_answers_in_prose_is_found(reward: CompositeReward, clips: Clips) -> None:
     class Chatty(Swayed):
-        def digit_mass(self, images: Tensor, prompts: list[str]) -> Tensor:
+        def judge(self, images: Tensor, prompts: list[str]) -> DigitAnswers:
             assert "Camera" not in prompts[0]
-            return torch.full((len(images),), 0.3)
+            return DigitAnswers(probabilities=self.model(images, prompts), mass=torch.full((len(images),), 0.3))
 
     setattr(reward, "critic", Chatty(reward.critic, lambda digits: digits))  # noqa: B010
     assert failed(reward, clips) == ["digit mass"]
@@ -165,7 +166,7 @@ def test_a_custom_reward_is_asked_whether_it_tells_clips_apart(clips: Clips) -> 
         (["--recipe", "minii"], "no recipe 'minii'"),
         (["--recipe", "mini", "--set", "reward.custom=nowhere:Reward"], "there is no module nowhere"),
         (["--recipe", "mini", "--set", "model.folder=/no/such"], "no model folder"),
-        (["--recipe", "world-r1-small"], "cannot be run by worldr1 yet"),
+        (["--recipe", "world-r1-small"], "There is no model folder wan2.1-1.3b, and the hub's"),
         (["--recipe", "mini", "--out", "/no/such/folder/x.json"], "cannot be written"),
         (["--set", "device=cpu"], "--set belongs to a recipe"),
     ],

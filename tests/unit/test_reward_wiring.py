@@ -1,21 +1,27 @@
 """Which model stands behind which role: profiles, one's own by name, places, and clips that are not mini's."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import own_models
 import pytest
+import small_quality
 import torch
+from small_quality import write_hpsv3
+from tiny_qwen3_vl import save_tiny_folder
 
-from worldr1 import build
+from worldr1 import build, reward_models
+from worldr1.backends import hpsv3
 from worldr1.backends.depth_anything3 import Cameras, DepthAnything3, DepthAnything3Config
 from worldr1.backends.mini import load_reconstructor
 from worldr1.backends.swapping import Swapped
-from worldr1.build import ClipConfig, ModelRequest, build_composite, build_reward, describe_reward, load_experiment
+from worldr1.build import ClipConfig, build_composite, build_reward, describe_reward, load_experiment
 from worldr1.camera.trajectory import synthesize
 from worldr1.errors import ConfigError, InputError
 from worldr1.mini.networks.trunk import TrunkCritic, TrunkDistance
+from worldr1.reward_models import LOADERS, Loader, ModelRequest
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
+from worldr1.rewards.profiles import Role
 from worldr1.rewards.recipe import RewardConfig
 from worldr1.types import Prompt, Status
 
@@ -84,11 +90,25 @@ def _sliding(columns: torch.Tensor, travel: float) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------------- real models
 
 
-def test_profiles_refuse_what_no_code_runs_yet_before_anything_is_loaded() -> None:
-    with pytest.raises(ConfigError, match=r"The critic of reward.profile = \"paper\" \(Qwen3-VL-4B\) cannot be run"):
-        build_reward(RewardConfig(profile="paper"), "cpu", WIDE)
-    with pytest.raises(ConfigError, match="The quality of reward"):
-        build_reward(recipe(*ALL_OWN[:2], "reward.profile=light"), "cpu", WIDE)
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("quality.bach=1", "reward.options.quality: unknown key 'bach'; did you mean 'batch'?"),
+        ("critic.timeout_s=0", "timeout_s must be positive"),
+        ("critic.min_digit_mass=x", "'min_digit_mass' must be a number"),
+        ("perceptual.net=squeeze", "'net' must be one of 'alex', 'vgg'"),
+        ("reconstructor.model=da4", "da4"),
+    ],
+)
+def test_impossible_options_are_refused_before_anything_is_loaded(
+    option: str, words: str, loaders: dict[str, ModelRequest]
+) -> None:
+    with pytest.raises(InputError) as refused:
+        build_reward(recipe(f"reward.options.{option}", base="world-r1-small"), "cpu", WIDE)
+    assert words in str(refused.value) and not loaders
+
+
+def test_a_remote_placement_is_refused() -> None:
     with pytest.raises(ConfigError, match='"remote" can be planned and not run yet'):
         build_reward(recipe("reward.profile=light", "reward.placement=remote"), "cpu", WIDE)
 
@@ -98,14 +118,16 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelRequest]:
     """As if every published model could be loaded; role -> what was asked for."""
     asked: dict[str, ModelRequest] = {}
 
-    def loader(role: str) -> Callable[[ModelRequest], Any]:
-        def load(request: ModelRequest) -> Any:
+    def loader(role: Role) -> Loader:
+        def load(config: Any, request: ModelRequest) -> Any:
             asked[role] = request
             return getattr(own_models, OWN[role])(request.device)
 
-        return load
+        return Loader(LOADERS[role].configure, load)
 
-    monkeypatch.setattr(build, "LOADERS", {role: loader(role) for role in OWN})
+    replaced = {role: loader(role) for role in LOADERS}
+    monkeypatch.setattr(build, "LOADERS", replaced)
+    monkeypatch.setattr(reward_models, "LOADERS", replaced)
     return asked
 
 
@@ -118,8 +140,9 @@ def test_a_profile_is_a_composite_of_its_models(loaders: dict[str, ModelRequest]
         "quality": "HPSv3",
         "perceptual": "LPIPS (AlexNet)",
     }
-    assert [loaders[role].weights for role in OWN] == [None, "/models/qwen", "random", None]
-    assert loaders["critic"].clip == WIDE
+    assert list(loaders) == ["perceptual", "reconstructor", "critic", "quality"]  # the smallest first
+    assert [loaders[role].said for role in OWN] == ["profile", "/models/qwen", "random", "profile"]
+    assert loaders["critic"].clip == (9, 48, 80)
     assert isinstance(reward, CompositeReward) and isinstance(reward.critic, own_models.BrightCritic)
     said = describe_reward(config, reward)
     assert said == "reward: DA3-GIANT-1.1, Qwen3-VL-4B, HPSv3, LPIPS (AlexNet) (resident); licence: test"
@@ -174,10 +197,76 @@ def test_random_weights_of_depth_anything_3_get_cameras_that_can_be(monkeypatch:
         size = config.process_res_px
         return DepthAnything3(Degenerate(), licence="none", device=device, process_res_px=size, cameras=cameras)
 
-    monkeypatch.setattr(build, "load_depth_anything3", load)
+    monkeypatch.setattr(reward_models, "load_depth_anything3", load)
     videos = torch.rand(1, 9, 3, 48, 80, generator=torch.Generator().manual_seed(0))
     for weights, status in (("random", Status.OK), ("/models/da3", Status.FAULT)):
         config = recipe(*ALL_OWN[1:], "reward.profile=light", f"reward.models.reconstructor={weights}")
         found = build_composite(config, "cpu", WIDE).reconstructor(videos)[0]
         assert found.status is status, found.reason
     assert asked == ["da3-base random", "da3-base /models/da3"]
+
+
+# ----------------------------------------------------------------------------------- the real classes on small weights
+
+
+def test_what_the_recipe_says_arrives_at_each_backend() -> None:
+    words = ("reward.models.critic=http://localhost:1/v1", "reward.options.critic.timeout_s=5")
+    words += ("reward.models.quality=/models/hps", "reward.options.quality.batch=3", "reward.models.perceptual=random")
+    words += ("reward.models.reconstructor=/models/da3", "reward.options.reconstructor.process_res_px=280")
+    for profile, names in (
+        ("paper", ("da3-giant-1.1", "Qwen/Qwen3-VL-4B-Instruct", "Hpsv3Config")),
+        ("light", ("da3-base", "Qwen/Qwen3-VL-2B-Instruct", "Hpsv2Config")),
+    ):
+        config = recipe(f"reward.profile={profile}", *words)
+        found = {
+            model.role: LOADERS[model.role].configure(build._request(config, model, "cpu", WIDE))  # pyright: ignore[reportPrivateUsage]
+            for model in config.published_models
+        }
+        depth, critic, quality, distance = (found[role] for role in OWN)
+        assert (depth.model, critic.model, type(quality).__name__) == names
+        assert (depth.weights, depth.process_res_px) == ("/models/da3", 280)
+        assert (critic.base_url, critic.timeout_s, critic.min_digit_mass) == ("http://localhost:1/v1", 5.0, 0.5)
+        assert (quality.weights, quality.batch) == ("/models/hps", 3)
+        assert (distance.weights, distance.trunk) == ("random", "")
+    folder = recipe("reward.profile=paper", "reward.models.critic=random", "reward.models.perceptual=/models/alex.pth")
+    requests = {model.role: build._request(folder, model, "cpu", WIDE) for model in folder.published_models}  # pyright: ignore[reportPrivateUsage]
+    critic = LOADERS["critic"].configure(requests["critic"])
+    assert (critic.model, critic.weights, critic.min_digit_mass) == ("qwen3-vl-4b", "random", 0.0)
+    assert LOADERS["perceptual"].configure(requests["perceptual"]).trunk == "/models/alex.pth"
+
+
+@pytest.mark.parametrize("placement", ["resident", "swap"])
+def test_a_reward_of_the_real_classes_scores_a_clip(
+    placement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen3-VL and HPSv3 from small folders in their published layouts, a random LPIPS; the 3D model is our own."""
+    monkeypatch.setattr(hpsv3, "QWEN2_VL_7B", small_quality.QWEN)
+    save_tiny_folder(tmp_path / "qwen")
+    quality = write_hpsv3(tmp_path / "hpsv3")
+    small_quality.install_template(monkeypatch, tmp_path / "site")
+    config = recipe(
+        "reward.profile=paper",
+        "reward.models.reconstructor=own_models:SidewaysReconstructor",
+        "reward.options.reconstructor.process_res_px=112",
+        f"reward.models.critic={tmp_path / 'qwen'}",
+        "reward.options.critic.min_digit_mass=0",
+        "reward.options.critic.dtype=float32",
+        f"reward.models.quality={quality.weights}",
+        f"reward.options.quality.tokenizer={quality.tokenizer}",
+        "reward.options.quality.dtype=float32",
+        "reward.models.perceptual=random",
+        f"reward.placement={placement}",
+        "reward.reconstruction.holdout=true",
+    )
+    reward = build_composite(config, "cpu", ClipConfig(frames=9, height=96, width=160))
+    columns = torch.linspace(0, 6, 80 + 40)
+    small = torch.stack([_sliding(columns, step) for step in (0.22, 0.1)])
+    videos = small.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)  # LPIPS needs 31 pixels a side
+    prompts = [Prompt(id=0, text="Camera move left. A wall.")] * 2
+    paths = [synthesize(("move_left",), 9)] * 2
+    both = reward(videos, prompts, paths, False)
+    assert [result.status for result in both] == [Status.OK, Status.OK], both[0].reason
+    assert set(both[0].parts) == {S_META, S_RECON, S_TRAJ, R_GEN}
+    (alone,) = reward(videos[1:], prompts[1:], paths[1:], False)
+    assert alone.parts == pytest.approx(both[1].parts, abs=1e-5)
+    assert both[0].parts != both[1].parts

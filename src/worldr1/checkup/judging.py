@@ -139,8 +139,8 @@ def _parts(reward: CompositeReward, clips: Clips, scored: Scores) -> Iterator[Fi
         yield _difference(RECON, scored, WARPED, lambda r: r.parts[S_RECON], trouble)
     if config.weights.meta > 0:
         yield _difference(CRITIC, scored, WARPED, lambda r: r.parts[S_META], trouble)
-        if not trouble and callable(mass := getattr(reward.critic, "digit_mass", None)):
-            yield timed(lambda: DIGITS.finding(_digit_mass(reward, clips, mass)))
+        if not trouble and callable(judge := getattr(reward.critic, "judge", None)):
+            yield timed(lambda: DIGITS.finding(_digit_mass(reward, clips, judge)))
     if config.weights.gen > 0:
         yield _difference(QUALITY, scored, BLURRED, lambda r: r.measures.get("quality", math.nan), "")
 
@@ -154,12 +154,12 @@ def _difference(ask: Ask, scored: Scores, damage: str, number: Any, trouble: str
     return ask.finding(clean - damaged, note=f" ({clean:.3f} and {damaged:.3f})")
 
 
-def _digit_mass(reward: CompositeReward, clips: Clips, mass: Any) -> float:
-    """The least over the clean clips' off-path views; `critic.digit_mass(images, prompts)` -> [B]."""
+def _digit_mass(reward: CompositeReward, clips: Clips, judge: Any) -> float:
+    """The least over the clean clips' off-path views; judge: as `backends.critics` have it, answers with a mass [B]."""
     (videos, prompts, paths), masses = clips.example, []
     for video, prompt, path in zip(videos, prompts, paths, strict=True):
         result = reward(video[None], [prompt], [path], False)[0]
         seen = look(reward, PromptedVideo("clean", video, prompt), path, result)
         if seen.off_path is not None:
-            masses.append(float(mass(seen.off_path[None], [seen.critic_text])[0]))
+            masses.append(float(judge(seen.off_path[None], [seen.critic_text]).mass[0]))
     return min(masses, default=math.nan)

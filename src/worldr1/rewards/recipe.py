@@ -36,12 +36,13 @@ class RewardWeights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardModels:
-    """Who stands behind each role: "profile", the profile's own model from its hub name; a folder or hub name of other
-    weights for it; "random", its architecture without weights, to measure what it costs; or "package.module:Name", code
-    of your own (`plugins`), which is called with the device and its options."""
+    """Who stands behind each role: "profile", the profile's own model from its hub name; a folder, file or hub name of
+    other weights for it; "random", its architecture without weights, to measure what it costs; "package.module:Name",
+    code of your own (`plugins`), which is called with the device and its options."""
 
     reconstructor: str = FROM_PROFILE
     critic: str = FROM_PROFILE
+    """Beside the above the address of an OpenAI-compatible server ("http://localhost:8000/v1")."""
     quality: str = FROM_PROFILE
     perceptual: str = FROM_PROFILE
     """Beside the above "mini": the packaged trunk, which knows pictures of any size."""
@@ -79,7 +80,8 @@ class RewardConfig:
     batch: int = 8
     """Videos per model call."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Tables for code of your own: `options.custom`, `options.critic` and so on become its keyword arguments."""
+    """Tables for whoever stands behind a role: keyword arguments of code of your own (`options.custom`,
+    `options.critic`, ...), and the backend's own keys of a published model (`options.quality.batch`)."""
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -145,7 +147,10 @@ class RewardConfig:
                 raise ConfigError(f"options.{owner} belongs to nothing; the tables here are {', '.join(own)}.")
             if not isinstance(table, Mapping):
                 raise ConfigError(f"options.{owner} must be a table of options.")
-            if not is_plugin(own[owner]):
+            published = owner != CUSTOM and self.profile != "mini" and own[owner] != MINI
+            if not is_plugin(own[owner]) and not published:
                 raise ConfigError(
-                    f'options.{owner} is for code of your own, and {owner} is not one: name it "package.module:Name".'
+                    f"options.{owner} would be read by nobody: it is for code of your own "
+                    '("package.module:Name")'
+                    + ("." if owner == CUSTOM else ", and for the published models of other profiles than mini.")
                 )
