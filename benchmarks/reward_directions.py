@@ -6,7 +6,8 @@ Groups as training samples them (one start noise, one SDE step, G members), ever
 no reward meets on the same videos. To first order a policy gradient moves each measure by its covariance with the
 advantage: a weighting whose advantages correlate with less travel will make cameras travel less. Nothing is trained.
 Weights are meta,recon,traj,gen; a trailing g is `reward.travel_gate`. Dynamic prompts are scored as in their phase, by
-R_gen alone. In brackets: standard error over groups. Eight minutes for the defaults on one CPU core.
+R_gen and S_motion, whose weights are the last two of five numbers. In brackets: standard error over groups. Eight
+minutes for the defaults on one CPU core.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.targets import MOVER_MOTION, WORDS
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, TRAVEL_SHARE, RewardWeights
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, TRAVEL_SHARE, RewardWeights
 from worldr1.rollout.sampler import GroupRequest, draw_step_indices, sample_groups
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.session import training_prompts
 from worldr1.types import Status
 
-PARTS = (S_META, S_RECON, S_TRAJ, R_GEN)
+PARTS = (S_META, S_RECON, S_TRAJ, R_GEN, S_MOTION)
 MEASURES = {
     "psnr_holdout_db": 1,
     "rotation_error_deg": -1,
@@ -42,6 +43,8 @@ MEASURES = {
     MOVER_MOTION: 1,
 }
 """By the judge; -1: less is better, so its sign is turned in the table, where more is always better."""
+DYNAMIC = ("0,0,0,1", "0,0,0,0,1", "0,0,0,0.3,1", "0,0,0,0.3,2")
+"""What dynamic prompts are shown with."""
 Group = list[dict[str, float]]
 """Parts and measures of every member."""
 
@@ -55,11 +58,11 @@ class Weighting(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Weighting":
-        """From "1,4,1,0.5" or "1,4,1,0.5g". Raises ValueError for anything but four numbers."""
+        """From "1,4,1,0.5" or "1,4,1,0.5g" or "0,0,0,1,1". Raises ValueError for anything but four or five numbers."""
         factors = tuple(float(number) for number in text.removesuffix("g").split(","))
-        if len(factors) != len(PARTS):
-            raise ValueError(f"{text} is no weighting: give meta,recon,traj,gen")
-        return cls(text, factors, text.endswith("g"))
+        if len(factors) not in (len(PARTS) - 1, len(PARTS)):
+            raise ValueError(f"{text} is no weighting: give meta,recon,traj,gen or meta,recon,traj,gen,motion")
+        return cls(text, (*factors, 0.0)[: len(PARTS)], text.endswith("g"))
 
     def __call__(self, member: dict[str, float]) -> float:
         """The reward of a member; a part that its prompt does not have is left out."""
@@ -71,7 +74,7 @@ class Weighting(NamedTuple):
 def sample(config: ExperimentConfig, num: int, *, dynamic: bool, device: str) -> list[Group]:
     """`num` groups of the base model, scored and judged; members that are not valid by either are left out."""
     policy, judge = build_policy(config.model, device), build_judge(device)
-    every = replace(config.reward, weights=RewardWeights(), travel_gate=False)
+    every = replace(config.reward, weights=RewardWeights(motion=1.0), travel_gate=False)
     reward = build_reward(every, device, config.clip)
     sets, plans, groups = training_prompts(config.prompts), PlanCache(), []
     prompts = (sets.dynamic if dynamic else sets.main)[:num]
@@ -154,7 +157,7 @@ def main() -> None:
         if num:
             groups = sample(config, num, dynamic=dynamic, device=device)
             kind = "dynamic" if dynamic else "static"
-            shown = [Weighting.parse("0,0,0,1")] if dynamic else weightings
+            shown = [Weighting.parse(text) for text in DYNAMIC] if dynamic else weightings
             print(
                 f"\n{num} {kind} prompts, {config.train.group_size} videos each\n\n{table(groups, shown)}", flush=True
             )

@@ -110,9 +110,11 @@ class ExperimentConfig:
             raise ConfigError(
                 "The judge knows the mini world only: set train.judge.every = 0, or both prompt sets to mini."
             )
-        if dynamic and self.reward.weights.gen == 0 and self.reward.custom is None:
+        weights = self.reward.weights
+        if dynamic and weights.gen == weights.motion == 0 and self.reward.custom is None:
             raise ConfigError(
-                "Only R_gen rewards the dynamic phase: raise reward.weights.gen or set phases.dynamic_updates = 0."
+                "Only R_gen and S_motion reward the dynamic phase: raise reward.weights.gen or motion, or set "
+                "phases.dynamic_updates = 0."
             )
         if self.train.trainable == "full" and self.model.dtype != "float32":
             raise ConfigError('train.trainable = "full" needs model.dtype = "float32": bfloat16 rounds updates away.')

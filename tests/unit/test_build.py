@@ -102,7 +102,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, there: bool, automatic: str) -
 
 def test_sections_that_contradict_each_other_are_refused() -> None:
     no_gen, one_phase = RewardConfig(weights=RewardWeights(gen=0.0)), PhaseConfig(dynamic_updates=0)
-    with pytest.raises(ConfigError, match="Only R_gen rewards the dynamic phase"):
+    with pytest.raises(ConfigError, match="Only R_gen and S_motion reward the dynamic phase"):
         ExperimentConfig(reward=no_gen)
     ExperimentConfig(reward=no_gen, phases=one_phase)
     with pytest.raises(ConfigError, match=r"prompts\.dynamic"):

@@ -21,6 +21,7 @@ FACTS = {
     "s_recon": "S_recon",
     "s_traj": "S_traj",
     "r_gen": "R_gen",
+    "s_motion": "S_motion",
     "psnr_holdout_db": "PSNR, dB",
     "psnr_db": "PSNR, dB",
     "rotation_error_deg": "rotation err., °",

@@ -17,7 +17,7 @@ from torch import Tensor
 from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, positions, yaw_deg
-from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
+from worldr1.evaluate.metrics import multi_view_consistency
 from worldr1.evaluate.records import Evaluation, VideoRecord
 from worldr1.mini.render import render
 from worldr1.mini.scenes import Scenes
@@ -28,6 +28,7 @@ from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import camera_travels, has_parallax, path_errors, recovered_path, requested_extent
 from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient, ssim
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.types import Prompt, Reconstruction, Status, Trajectory
 
 Source = Callable[[Sequence[Task]], Float[Tensor, "B T 3 H W"]]

@@ -20,6 +20,7 @@ LABELS: Mapping[str, Label] = {
     "s_recon": Label(text="S_recon, re-rendering", better=1),
     "s_traj": Label(text="S_traj, camera path", better=1),
     "r_gen": Label(text="R_gen, image quality", better=1),
+    "s_motion": Label(text="S_motion, of dynamic prompts", better=1),
     "quality": Label(text="Quality model's score (its own units)", better=1),
     "psnr_holdout_db": Label(text="PSNR of held-out frames (dB)", better=1, decimals=2),
     "psnr_db": Label(text="PSNR of re-rendered frames (dB)", better=1, decimals=2),

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from worldr1.evaluate.metrics import residual_motion
 from worldr1.evaluate.targets import MOVER_MOTION
 from worldr1.mini.attribute_scores import attribute_accuracy, mover_masks
 from worldr1.mini.networks.probe import Sighting
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.types import Prompt, Reconstruction
 
 

@@ -19,7 +19,7 @@ from worldr1.evaluate.charts import CameraPath, path_extent, path_plot
 from worldr1.evaluate.evaluation import positions, yaw_deg
 from worldr1.evaluate.reward_parts import REWARD, Member, Pictures, RewardGroup, findings, title_of
 from worldr1.evaluate.score_pictures import FULL_SCALE, paint, paint_error, redraw_error
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ
 from worldr1.rewards.trajectory import recovered_path
 from worldr1.types import Reconstruction, Status, Trajectory
 
@@ -164,6 +164,7 @@ def _card(number: int, member: Member, group: RewardGroup, model_frames: int) ->
             S_META: _off_path(pictures, member.video[len(member.video) // 2]),
             S_TRAJ: _paths(pictures.reconstruction, group.trajectory, result.measures),
             R_GEN: _rated(pictures, member.video[:model_frames]),
+            **({S_MOTION: _moved(pictures, member.video)} if S_MOTION in group.known else {}),
         }
     )
     panels = "".join(_panel(name, member, body, group.absent.get(name)) for name, body in bodies.items())
@@ -237,6 +238,24 @@ def _paths(found: Reconstruction | None, requested: Trajectory | None, measures:
         f'<div class="facts">{path_plot(paths, path_extent(paths))}<dl>{facts}</dl></div>'
         '<p class="small">From above, forward is up, in depth units: <span class="swatch requested"></span> requested, '
         '<span class="swatch recovered"></span> recovered by the reward\'s 3D model.</p>'
+    )
+
+
+def _moved(pictures: Pictures, video: Float[Tensor, "T 3 H W"]) -> str:
+    """Frames above what moved in them by itself."""
+    residual = pictures.residual
+    if residual is None:
+        return ""
+    chosen = _evenly(len(residual), REDRAWN_FRAMES)
+    first = len(video) - len(residual)
+    frames, maps = paint(video[first:]), paint_error(residual)
+    cells = ["<span></span>", *(f"<span>frame {first + i}</span>" for i in chosen)]
+    for label, images in {"video": frames, "motion": maps}.items():
+        cells += [f"<span>{label}</span>", *(_image(images[i], label) for i in chosen)]
+    return (
+        f'<div class="rows">{"".join(cells)}</div><p class="small">Motion: what has changed in a quarter of the clip '
+        f"beyond what the camera explains; black is none, pale yellow {FULL_SCALE:.2f} of the grey range and more; "
+        "striped is not known.</p>"
     )
 
 

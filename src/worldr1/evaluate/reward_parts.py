@@ -16,16 +16,17 @@ from torch import Tensor
 
 from worldr1.camera.motion import parse_plan, scene_text
 from worldr1.camera.trajectory import requested_path
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, weight_of
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, CompositeReward, weight_of
 from worldr1.rewards.meta_view import UNSEEN_GREY, meta_view_jobs, meta_view_side
 from worldr1.rewards.own import OwnReward
 from worldr1.rewards.reconstruction import BEHIND_GREY, Redrawn, at_size, compare_redrawn, redraw_jobs, split_frames
 from worldr1.rewards.rendering import RenderJob, render_jobs
 from worldr1.rewards.trajectory import has_parallax, requested_extent
 from worldr1.rl.advantage import group_advantages
+from worldr1.scene.residual_motion import residual_map
 from worldr1.types import Prompt, Reconstruction, RenderedViews, RewardResult, Status, Trajectory
 
-PARTS = {S_META: "S_meta", S_RECON: "S_recon", S_TRAJ: "S_traj", R_GEN: "R_gen"}
+PARTS = {S_META: "S_meta", S_RECON: "S_recon", S_TRAJ: "S_traj", R_GEN: "R_gen", S_MOTION: "S_motion"}
 """Name -> how a person reads it; a part of a user's own is called by its name."""
 REWARD = "reward"
 DOMINANT_SHARE = 0.8
@@ -55,6 +56,8 @@ class Pictures:
     redrawn: Redrawn | None = None
     target_frames: tuple[int, ...] = ()
     """Of the video: those that were redrawn."""
+    residual: Float[Tensor, "N H W"] | None = None
+    """What moved by itself in the last N frames (`scene.residual_motion.residual_map`)."""
     off_path: Float[Tensor, "3 H W"] | None = None
     """The critic's picture."""
     digits: Float[Tensor, "10"] | None = None
@@ -90,7 +93,7 @@ class RewardGroup:
     """Part that does not exist for this prompt -> why."""
     members: tuple[Member, ...]
     std_floor: float
-    known: tuple[str, ...] = tuple(PARTS)
+    known: tuple[str, ...]
     """All parts that the reward can give, in the order of the tables."""
     std: dict[str, float] = field(default_factory=dict)
     """Standard deviation (n - 1) over the valid members, of "reward" and of every part; empty with fewer than two."""
@@ -104,8 +107,8 @@ class RewardGroup:
 
     @property
     def ours(self) -> bool:
-        """Whether these are the four parts, of which there are pictures."""
-        return self.known == tuple(PARTS)
+        """Whether these are the composite reward's parts, of which there are pictures."""
+        return set(self.known) <= PARTS.keys()
 
 
 def title_of(name: str) -> str:
@@ -150,9 +153,11 @@ def absent_parts(reward: CompositeReward, prompt: Prompt, trajectory: Trajectory
     """Every part that does not exist for a prompt, and why."""
     weight = weight_of(reward.config.weights)
     reasons = {}
-    for name in PARTS.keys() - set(reward.part_names(prompt, trajectory)):
+    for name in weight.keys() - set(reward.part_names(prompt, trajectory)):
         if weight[name] == 0:
             reasons[name] = f"reward.weights.{name.partition('_')[2]} is 0"
+        elif name == S_MOTION:
+            reasons[name] = "the prompt is not a dynamic one: nothing is asked to move by itself"
         elif name == S_TRAJ and trajectory is None:
             reasons[name] = "the prompt has no camera words, so there is no path to follow"
         elif name == S_META and not has_parallax(trajectory):
@@ -245,6 +250,7 @@ def look(
         reconstruction=found,
         redrawn=redrawn,
         target_frames=frames,
+        residual=residual_map(at_size(video.video, found), found) if S_MOTION in result.parts else None,
         off_path=off_path,
         digits=digits,
         critic_text=text,

@@ -15,7 +15,7 @@ from torch import Tensor
 from worldr1.evaluate.consistency import consistency
 from worldr1.evaluate.epipolar import epipolar_error
 from worldr1.evaluate.fitting import ClipSize, fit, repeat
-from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
+from worldr1.evaluate.metrics import multi_view_consistency
 from worldr1.footage import Shot
 from worldr1.protocols import PerceptualDistance, Reconstructor, Renderer
 from worldr1.rewards.reconstruction import (
@@ -35,6 +35,7 @@ from worldr1.rewards.trajectory import (
     requested_extent,
 )
 from worldr1.scene.image_metrics import mse, psnr_db, ssim
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.types import Gaussians, Reconstruction, Status, Trajectory
 
 STILL_TRAVEL = 0.03

@@ -70,7 +70,7 @@ def mean_accuracy(records: Sequence[dict[str, float]]) -> dict[str, float]:
 def mover_masks(sighting: Sighting, prompts: Sequence[str], *, height: int, width: int) -> Bool[Tensor, "B T H W"]:
     """Where the probe sees the movers that each prompt names, at the size of the video; nowhere for static prompts.
 
-    For `evaluate.metrics.residual_motion`. A mover that is not seen has no pixels: its motion is 0, not unknown.
+    For `scene.residual_motion`. A mover that is not seen has no pixels: its motion is 0, not unknown.
     Raises InputError for a prompt that is not canonical.
     """
     labels = prompt_labels(prompts).to(sighting.present.device)

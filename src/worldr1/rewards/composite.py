@@ -1,5 +1,7 @@
 """The reward of a video: R = (S_meta + S_recon + S_traj) + lambda_gen R_gen (paper Eq. 8 and 9), made honest.
 
+A fifth part of ours, S_motion, may be added for dynamic prompts (`rewards.motion`).
+
 Every result says whether it may be used (DESIGN section 5). A *fault* is ours (a model crashed or returned NaN): the
 value is NaN and the sample leaves its group's statistics. A *rejection* is the video's (nothing to reconstruct, too
 little of it explained): the 3D parts take their lowest value and the sample counts, or the policy would drift to
@@ -22,6 +24,7 @@ from worldr1.rewards.answers import check_digits, check_distances, check_reconst
 from worldr1.rewards.depth_units import depth_units
 from worldr1.rewards.guard import Fault, Result, call_each
 from worldr1.rewards.meta_view import UNSEEN_GREY, expected_digit_score, meta_view_jobs, meta_view_side
+from worldr1.rewards.motion import motion_score
 from worldr1.rewards.quality import quality_reward
 from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.rewards.reconstruction import (
@@ -44,9 +47,10 @@ from worldr1.rewards.trajectory import (
 )
 from worldr1.scene.gaussians import all_finite
 from worldr1.scene.image_metrics import image_gradient
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajectory
 
-S_META, S_RECON, S_TRAJ, R_GEN = "s_meta", "s_recon", "s_traj", "r_gen"
+S_META, S_RECON, S_TRAJ, R_GEN, S_MOTION = "s_meta", "s_recon", "s_traj", "r_gen", "s_motion"
 """Names of the parts in `RewardResult.parts`."""
 TRAVEL_SHARE = "travel_share"
 """Name of the measure that the gate uses."""
@@ -96,7 +100,7 @@ class _Sample:
 
 
 class CompositeReward:
-    """Scores videos with the four parts.
+    """Scores videos with the four parts, and S_motion if it is asked for.
 
     Example: reward = CompositeReward(reconstructor, renderer, critic, quality, perceptual, RewardConfig())
     """
@@ -142,6 +146,7 @@ class CompositeReward:
             S_RECON: with_3d and weights.recon > 0,
             S_TRAJ: with_3d and weights.traj > 0 and trajectory is not None,
             R_GEN: weights.gen > 0,
+            S_MOTION: prompt.dynamic and weights.motion > 0,
         }
         return tuple(name for name, there in exists.items() if there)
 
@@ -156,9 +161,10 @@ class CompositeReward:
         """One result per video, in order.
 
         videos: 0..1. trajectories: the *requested* paths, None for a prompt without camera words. phase_dynamic: only
-        R_gen counts. measures: image_gradient, quality (q, before its scaling), and with R_3D also median_depth,
-        travel_depth_units, travel_deg, rotation_error_deg, translation_error, travel_share (of a request that goes
-        somewhere), psnr_holdout_db (psnr_db without holdout), coverage.
+        R_gen and S_motion count. measures: image_gradient, quality (q, before its scaling); with R_3D or S_motion also
+        median_depth, travel_depth_units, travel_deg, rotation_error_deg, translation_error, travel_share (of a request
+        that goes somewhere); with S_recon psnr_holdout_db (psnr_db without holdout) and coverage; with S_motion
+        residual_motion.
         Raises InputError if the arguments do not fit together; a model's failure is a result, not an exception.
         """
         self._check(videos, prompts, trajectories)
@@ -200,6 +206,7 @@ class CompositeReward:
         self._stage("input", self._measure_input, samples)
         self._stage("reconstruction", self._lift, in_3d)
         self._stage("camera path", self._follow, in_3d)
+        self._stage("motion", self._move, [s for s in in_3d if S_MOTION in s.part_names])
         self._stage("re-rendering", self._redraw, [s for s in in_3d if S_RECON in s.part_names])
         self._stage("off-path view", self._criticise, [s for s in in_3d if S_META in s.part_names])
         # a rejected video still has images to score
@@ -249,6 +256,16 @@ class CompositeReward:
             if (share := travel_share(travels[index], request)) is not None:
                 outcomes[index].measures[TRAVEL_SHARE] = share
         return outcomes
+
+    def _move(self, samples: Sequence[_Sample]) -> list[_Outcome]:
+        found = [residual_motion(at_size(s.video, s.reconstruction), s.reconstruction) for s in samples]
+        return [self._judge_motion(residual) for residual in found]
+
+    def _judge_motion(self, residual: float | None) -> _Outcome:
+        if residual is None:
+            return _Outcome(rejected="no pixel of it can be followed from frame to frame")
+        score = motion_score(residual, self.config.motion)
+        return _Outcome(parts={S_MOTION: score}, measures={"residual_motion": residual})
 
     def _redraw(self, samples: Sequence[_Sample]) -> list[_Outcome]:
         config = self.config.reconstruction
@@ -317,7 +334,8 @@ class CompositeReward:
                 reason=sample.fault,
                 measures=sample.measures,
             )
-        floor = dict.fromkeys((S_META, S_RECON, S_TRAJ), self.config.rejected_value) if sample.rejected else {}
+        in_3d = (S_META, S_RECON, S_TRAJ, S_MOTION)
+        floor = dict.fromkeys(in_3d, self.config.rejected_value) if sample.rejected else {}
         gate = sample.measures.get(TRAVEL_SHARE, 1.0) if self.config.travel_gate else 1.0
         gated = {name: gate * value for name, value in sample.parts.items() if name in (S_META, S_RECON)}
         found = sample.parts | gated | floor
@@ -333,8 +351,9 @@ class CompositeReward:
 
 
 def weight_of(weights: RewardWeights) -> dict[str, float]:
-    """Part -> its factor."""
-    return {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+    """Part -> its factor; S_motion only if it has one."""
+    factors = {S_META: weights.meta, S_RECON: weights.recon, S_TRAJ: weights.traj, R_GEN: weights.gen}
+    return factors | ({S_MOTION: weights.motion} if weights.motion > 0 else {})
 
 
 def _for_rows(function: Callable[..., Result], *columns: Sequence[object]) -> list[Result]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from worldr1.errors import ConfigError
 from worldr1.plugins import is_plugin
 from worldr1.rewards.meta_view import MetaViewConfig
+from worldr1.rewards.motion import MotionConfig
 from worldr1.rewards.profiles import PROFILES, ROLES, Placement, ProfileName, RewardModel, Role
 from worldr1.rewards.quality import QualityConfig
 from worldr1.rewards.reconstruction import ReconstructionConfig
@@ -27,9 +28,11 @@ class RewardWeights:
     traj: float = 1.0
     gen: float = 1.0
     """lambda_gen."""
+    motion: float = 0.0
+    """Of S_motion, for dynamic prompts alone and in every phase (`rewards.motion`; not in the paper)."""
 
     def __post_init__(self) -> None:
-        weights = (self.meta, self.recon, self.traj, self.gen)
+        weights = (self.meta, self.recon, self.traj, self.gen, self.motion)
         if min(weights) < 0 or max(weights) == 0:
             raise ConfigError("Reward weights must not be negative, and at least one must be positive.")
 
@@ -70,6 +73,7 @@ class RewardConfig:
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
     meta_view: MetaViewConfig = field(default_factory=MetaViewConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
     rejected_value: float = 0.0
     """Value of each 3D part of a rejected video."""
     travel_gate: bool = False
@@ -92,6 +96,11 @@ class RewardConfig:
             )
         if self.profile == "mini" and self.placement != "resident":
             raise ConfigError(f'placement = "{self.placement}" is for real models; the mini ones are resident.')
+        if self.weights.motion > 0 and self.motion.reference == 0:
+            raise ConfigError(
+                "weights.motion needs motion.reference: the mean residual_motion of the base model's own samples for "
+                "dynamic prompts (metrics.jsonl of a run with any reference has it)."
+            )
         if self.batch < 1:
             raise ConfigError("The reward's batch must be at least 1.")
         if not self.rejected_value <= 0:
@@ -104,7 +113,7 @@ class RewardConfig:
             return ()
         weights = self.weights
         needs: dict[Role, float] = {
-            "reconstructor": weights.meta + weights.recon + weights.traj,
+            "reconstructor": weights.meta + weights.recon + weights.traj + weights.motion,
             "critic": weights.meta,
             "quality": weights.gen,
             "perceptual": weights.recon,

@@ -6,7 +6,7 @@ import pytest
 import reward_directions as bench
 from reward_directions import Weighting
 
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, TRAVEL_SHARE
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, TRAVEL_SHARE
 
 
 def member(recon: float, traj: float, share: float, **measures: float) -> dict[str, float]:
@@ -18,6 +18,7 @@ def test_a_weighting_adds_what_is_there() -> None:
     assert Weighting.parse("1,4,2,0.5")(whole) == pytest.approx(0.5 + 3.2 + 1.2 - 0.1)
     assert Weighting.parse("1,4,2,0.5g")(whole) == pytest.approx(0.25 + 1.6 + 1.2 - 0.1)
     assert Weighting.parse("1,1,1,1")({R_GEN: 0.3}) == 0.3
+    assert Weighting.parse("0,0,0,0.5,2")({R_GEN: 0.3, S_MOTION: 0.4}) == pytest.approx(0.95)
     with pytest.raises(ValueError, match="meta,recon,traj,gen"):
         Weighting.parse("1,2")
 

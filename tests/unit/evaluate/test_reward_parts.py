@@ -27,8 +27,9 @@ from worldr1.evaluate.reward_parts import (
     score_groups,
     spread_shares,
 )
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward, weight_of
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, CompositeReward, weight_of
 from worldr1.rewards.meta_view import expected_digit_score
+from worldr1.rewards.motion import MotionConfig
 from worldr1.rewards.quality import quality_reward
 from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.rewards.reconstruction import reconstruction_score
@@ -140,7 +141,7 @@ def test_std_and_advantages_are_those_of_training() -> None:
     torch.testing.assert_close(torch.tensor([m.advantage for m in group.members]), batch[0].advantages)
     assert [m.valid for m in group.members] == batch[0].valid.tolist() == [True, True, False, True, True]
     logged = reward_metrics(batch)
-    assert group.std == pytest.approx({name: logged[f"{name}_std"] for name in ("reward", *PARTS)})
+    assert group.std == pytest.approx({name: logged[f"{name}_std"] for name in ("reward", *results[0].parts)})
 
 
 def test_prompts_are_groups_of_their_own() -> None:
@@ -199,6 +200,26 @@ def test_the_pictures_give_the_parts(reward: CompositeReward, group: RewardGroup
         assert quality_reward(mean, CONFIG.reward.quality) == pytest.approx(parts[R_GEN], abs=1e-5)
         assert trajectory_errors(seen.reconstruction, group.trajectory).score == pytest.approx(parts[S_TRAJ], abs=1e-4)
         assert "Camera" not in seen.critic_text
+
+
+def test_s_motion_has_its_picture_and_its_reason(videos: list[Tensor]) -> None:
+    weights = RewardWeights(meta=0, recon=0, traj=0, motion=1.0)
+    config = replace(CONFIG.reward, weights=weights, motion=MotionConfig(reference=0.02))
+    reward = build_composite(config, "cpu", CONFIG.clip)
+    dynamic = replace(PROMPT, dynamic=True)
+    prompted = [PromptedVideo(str(i), v, dynamic) for i, v in enumerate(videos[:2])]
+    (group,) = score_groups(reward, prompted, std_floor=0.01, with_pictures=True)
+    for member in group.members:
+        assert member.pictures is not None and member.pictures.residual is not None
+        residual = member.pictures.residual
+        assert residual.shape == (13, 64, 96)  # the last of 17 frames: a quarter of the clip has nothing before it
+        measured = float(residual[~residual.isnan()].mean())
+        assert member.result.parts[S_MOTION] == pytest.approx(min(1.0, measured / 0.02), rel=1e-5)
+    page = reward_page([group], recipe="mini", model_frames=4)
+    assert page.count("S_motion ") == 2 and "beyond what the camera explains" in page
+    # per video 5 frames, K rated ones, and 4 frames with their motion
+    assert page.count('src="data:image/png;base64,') == 2 * (5 + 4 + 2 * 4)
+    assert "not a dynamic one" in absent_parts(reward, PROMPT, group.trajectory)[S_MOTION]
 
 
 def test_of_a_rejected_video_only_the_rated_frames_are_shown(group: RewardGroup) -> None:

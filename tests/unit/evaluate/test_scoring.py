@@ -11,11 +11,12 @@ from worldr1.backends.mini import CLIP_SIZE, load_distance, load_reconstructor
 from worldr1.camera.trajectory import synthesize
 from worldr1.errors import InputError
 from worldr1.evaluate.fitting import ClipSize
-from worldr1.evaluate.metrics import multi_view_consistency, residual_motion
+from worldr1.evaluate.metrics import multi_view_consistency
 from worldr1.evaluate.scoring import STILL_NOTE, Scorer
 from worldr1.footage import FootageConfig, Shot, shot_of
 from worldr1.mini.promptset import random_scenes
 from worldr1.mini.render import Clips, render
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.scene.splat import SplatRenderer
 from worldr1.types import Reconstruction, Status, intrinsics_px
 

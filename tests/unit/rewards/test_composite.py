@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from worldr1.errors import ConfigError, InputError
-from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, RewardConfig, RewardWeights
+from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, RewardConfig, RewardWeights
+from worldr1.rewards.motion import MotionConfig
 from worldr1.rewards.quality import QualityConfig
 from worldr1.rewards.reconstruction import ReconstructionConfig
 from worldr1.scene.splat import SplatRenderer
@@ -151,6 +152,53 @@ def test_only_r_gen_counts_in_the_dynamic_phase(kit: Callable, clip: Callable, p
     assert result.value == result.parts[R_GEN]
     assert list(result.measures) == ["image_gradient", "quality"]
     assert scorer.oracle.calls == []
+
+
+MOTION = RewardConfig(weights=RewardWeights(motion=2.0), motion=MotionConfig(reference=0.05))
+
+
+def test_s_motion_is_of_dynamic_prompts_in_every_phase(kit: Callable, clip: Callable, path: Callable) -> None:
+    reward = kit(clip(path("push_in")), config=MOTION).reward
+    still, moving = Prompt(id=0, text="a wall"), Prompt(id=1, text="a wall", dynamic=True)
+    for phase_dynamic, others in ((False, (S_META, S_RECON, S_TRAJ, R_GEN)), (True, (R_GEN,))):
+        assert reward.part_names(still, path("push_in"), phase_dynamic=phase_dynamic) == others
+        assert reward.part_names(moving, path("push_in"), phase_dynamic=phase_dynamic) == (*others, S_MOTION)
+
+
+def test_s_motion_pays_what_the_camera_does_not_explain_up_to_the_reference(
+    kit: Callable, clip: Callable, path: Callable
+) -> None:
+    request = path("orbit_left")
+    clips = [clip(request, swim=swim) for swim in (0.0, 0.2, 2.0)]
+    scorer = kit(*clips, config=MOTION, renderer=None, critic=None, perceptual=None)
+    videos, prompts = torch.stack([c.video for c in clips]), [Prompt(id=1, text="a wall", dynamic=True)] * 3
+    still, slow, fast = results = scorer.reward(videos, prompts, [request] * 3, True)
+    measured = [result.measures["residual_motion"] for result in results]
+    assert measured[0] < 0.01 < measured[1] < 0.05 < measured[2]
+    assert still.parts[S_MOTION] == pytest.approx(measured[0] / 0.05)
+    assert slow.parts[S_MOTION] == pytest.approx(measured[1] / 0.05)
+    assert fast.parts[S_MOTION] == 1.0
+    assert slow.value == pytest.approx(slow.parts[R_GEN] + 2 * slow.parts[S_MOTION])
+
+
+def test_s_motion_of_a_rejected_video_is_the_floor(
+    kit: Callable, clip: Callable, path: Callable, with_truth: Callable
+) -> None:
+    video = clip(path("push_in"))
+    unlifted = with_truth(video, status=Status.REJECTED, reason="no texture")
+    sky = with_truth(video, confidence=torch.zeros(9, 24, 36))
+    for damaged, reason in ((unlifted, "no texture"), (sky, "no pixel of it can be followed")):
+        prompt = [Prompt(id=1, text="a wall", dynamic=True)]
+        (result,) = kit(damaged, config=MOTION).reward(damaged.video[None], prompt, [path("push_in")], True)
+        assert result.status is Status.REJECTED and reason in result.reason
+        assert result.parts[S_MOTION] == 0.0 < result.parts[R_GEN] == result.value
+
+
+def test_motion_needs_a_scale() -> None:
+    with pytest.raises(ConfigError, match="residual_motion of the base model's own samples"):
+        RewardConfig(weights=RewardWeights(motion=1.0))
+    with pytest.raises(ConfigError, match="must not be negative"):
+        MotionConfig(reference=-0.1)
 
 
 def test_the_prompt_rule_frees_dynamic_prompts_one_by_one(kit: Callable, clip: Callable, path: Callable) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from worldr1.errors import InputError
-from worldr1.evaluate.metrics import residual_motion
+from worldr1.scene.residual_motion import residual_motion
 from worldr1.types import Reconstruction, intrinsics_px
 
 FRAMES, SIZE = 3, 24
