@@ -64,9 +64,9 @@ PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
             role="quality",
             name="HPSv3",
             hub="MizzenAI/HPSv3",
-            parameters=8_295_063_090,
+            parameters=7_748_610_610,
             licence="MIT (its base Qwen2-VL-7B: Apache-2.0)",
-            source="counted on Qwen2-VL-7B's published configuration, with the head 3584-1024-16-2",
+            source="counted on `backends.hpsv3`: the published file without its language head, which nothing uses",
         ),
         _LPIPS,
     ),
@@ -98,4 +98,4 @@ PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
         _LPIPS,
     ),
 }
-"""paper: what the publication names (27.8 GB in bfloat16). light: smaller ones with permissive licences (6.5 GB)."""
+"""paper: what the publication names (26.7 GB in bfloat16). light: smaller ones with permissive licences (6.5 GB)."""

@@ -4,12 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import (
     CLIPConfig,
     CLIPModel,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
@@ -56,22 +53,6 @@ def test_the_critics(name: str, hidden: int, inner: int, layers: int, heads: int
     assert _count(Qwen3VLForConditionalGeneration, config) == _model(name).parameters
 
 
-def test_hpsv3_is_qwen2_vl_7b_with_a_head() -> None:
-    text = {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-    }
-    vision = {"depth": 32, "embed_dim": 1280, "hidden_size": 3584, "num_heads": 16, "patch_size": 14}
-    config = Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
-    head = nn.Sequential(nn.Linear(3584, 1024), nn.Linear(1024, 16), nn.Linear(16, 2))
-    added = sum(parameter.numel() for parameter in head.parameters())
-    assert _count(Qwen2VLForConditionalGeneration, config) + added == _model("HPSv3").parameters
-
-
 def test_hpsv2_is_a_clip_vit_h() -> None:
     text = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
     vision = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120}
@@ -80,7 +61,7 @@ def test_hpsv2_is_a_clip_vit_h() -> None:
     assert _count(CLIPModel, config) == _model("HPSv2.1").parameters
 
 
-@pytest.mark.parametrize(("profile", "gigabytes"), [("mini", 0.0), ("paper", 27.8), ("light", 6.5)])
+@pytest.mark.parametrize(("profile", "gigabytes"), [("mini", 0.0), ("paper", 26.7), ("light", 6.5)])
 def test_whole_profiles(profile: ProfileName, gigabytes: float) -> None:
     models = PROFILES[profile]
     assert sum(model.num_bytes for model in models) / 1e9 == pytest.approx(gigabytes, abs=0.05)
