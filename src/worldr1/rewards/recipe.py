@@ -98,8 +98,8 @@ class RewardConfig:
             raise ConfigError(f'placement = "{self.placement}" is for real models; the mini ones are resident.')
         if self.weights.motion > 0 and self.motion.reference == 0:
             raise ConfigError(
-                "weights.motion needs motion.reference: the mean residual_motion of the base model's own samples for "
-                "dynamic prompts (metrics.jsonl of a run with any reference has it)."
+                "weights.motion needs motion.reference: twice the mean residual_motion of the base model's own samples "
+                "for dynamic prompts (metrics.jsonl of a run with any reference has it)."
             )
         if self.batch < 1:
             raise ConfigError("The reward's batch must be at least 1.")
