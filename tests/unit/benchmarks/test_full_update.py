@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 import update
 from full_update import PRESETS, Row, Watched
 
+from worldr1.build import ExperimentConfig
 from worldr1.errors import TrainingError
+from worldr1.session import Session
 from worldr1.train.startup import StartupChecks
 
 
@@ -30,8 +33,22 @@ def dry(tmp_path: Path) -> Any:
 
 
 def test_three_updates_and_a_resumed_one_are_measured_stage_by_stage(
-    dry: Any, capsys: pytest.CaptureFixture[str]
+    dry: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made: list[weakref.ref[object]] = []
+    create, resume = Session.create, Session.resume
+
+    def create_watched(config: ExperimentConfig, out: Path) -> Session:
+        session = create(config, out)
+        made.append(weakref.ref(session.policy.transformer))
+        return session
+
+    def resume_alone(config: ExperimentConfig, out: Path) -> Session:
+        assert made[0]() is None, "two models at a time would count twice"
+        return resume(config, out)
+
+    monkeypatch.setattr(Session, "create", create_watched)
+    monkeypatch.setattr(Session, "resume", resume_alone)
     found = dry("1.3b")
     rows = found["rows"]
     assert [(row["update"], row["resumed"]) for row in rows] == [(1, False), (2, False), (3, False), (4, True)]
