@@ -155,7 +155,7 @@ class Row:
     kept_gib: float
     """Allocated when the update was over: flat if nothing leaks."""
     reserved_gib: float
-    """Most that the allocator has taken from the driver so far."""
+    """What the allocator held then: with what is free again, so about the most that it ever took from the driver."""
     metrics: Mapping[str, float | int | str]
 
     @property
@@ -215,7 +215,7 @@ def watched(session: Session, stages: Watched, measured: Measured, *, resumed: b
 def _row(
     done: int, resumed: bool, seconds: dict[str, float], stages: Watched, metrics: Mapping[str, float | int | str]
 ) -> Row:
-    memory = (torch.cuda.memory_allocated, torch.cuda.max_memory_reserved) if stages.cuda else ()
+    memory = (torch.cuda.memory_allocated, torch.cuda.memory_reserved) if stages.cuda else ()
     kept, reserved = [of(stages.device) / GIB for of in memory] or (0.0, 0.0)
     return Row(
         update=done,
