@@ -401,6 +401,15 @@ def _minutes(plan: Plan, preset: Preset, updates: int) -> float:
 # ---------------------------------------------------------------------------------------------------------------- main
 
 
+def limit_memory(emulate_gib: float) -> str:
+    """Lets torch allocate no more than on a card of so many GiB; the line that says so."""
+    if not torch.cuda.is_available():
+        return f"NOT emulated: there is no GPU whose memory could be limited to {emulate_gib:g} GiB."
+    left = emulate_gib - RESERVED_GIB
+    torch.cuda.set_per_process_memory_fraction(left * GIB / torch.cuda.mem_get_info()[1])
+    return f"EMULATED: torch may allocate {left:g} GiB, as if this card had {emulate_gib:g}."
+
+
 def run(name: str, options: argparse.Namespace) -> list[str]:
     """Measures a preset; the lines of its report."""
     preset = PRESETS[name]
@@ -410,12 +419,9 @@ def run(name: str, options: argparse.Namespace) -> list[str]:
     expected = _minutes(plan, preset, config.train.updates)
     title = [f"## {name}: {preset.recipe}, {' '.join((*preset.words, *options.set))}"]
     if emulate is not None:
-        title.append(f"EMULATED: torch may allocate {emulate - RESERVED_GIB:g} GiB, as if this card had {emulate:g}.")
+        title.append(limit_memory(emulate))
     title.append(f"predicted: {plan.seconds.update:.1f} s an update, {expected:.1f} minutes of updates in all")
     print("\n".join(title), flush=True)
-    if emulate is not None and torch.cuda.is_available():
-        limit = (emulate - RESERVED_GIB) * GIB / torch.cuda.mem_get_info()[1]
-        torch.cuda.set_per_process_memory_fraction(limit)
     with tempfile.TemporaryDirectory() as temporary:
         measured = measure(config, Path(temporary) / "run", resumed=preset.resumed)
     full = [row for row in measured.rows if row.metrics]

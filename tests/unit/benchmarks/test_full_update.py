@@ -122,6 +122,17 @@ def test_a_stage_has_its_own_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: stages.peaks[name] for name in ("rollout", "decode")} == {"rollout": 5, "decode": 11}
 
 
+def test_emulated_memory_is_a_limit_of_the_allocator_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert full_update.limit_memory(24.0).startswith("NOT emulated")
+    fractions: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 * 2**30, 116 * 2**30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", fractions.append)
+    said = full_update.limit_memory(24.0)
+    assert said == "EMULATED: torch may allocate 23.2 GiB, as if this card had 24."
+    assert fractions == [pytest.approx(23.2 / 116)]
+
+
 def test_measured_and_predicted_stand_side_by_side() -> None:
     config, _ = full_update.configure("1.3b")
     plan = full_update.predict("1.3b", config, None)
