@@ -1,4 +1,7 @@
-"""Wan2.1-1.3B at full size with random weights: sampling, decoding and a trained step on a short clip."""
+"""Wan2.1-1.3B at full size with random weights: sampling, decoding and a trained step on a short clip.
+
+Whole updates, their seconds and memory are measured by benchmarks/full_update.py.
+"""
 
 import pytest
 import torch

@@ -4,7 +4,6 @@ A file holds every tensor that the network has, each of its shape, and none besi
 names the tensors. safetensors are preferred; a .pt or .pth file is read with `weights_only`, which runs no code.
 """
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
@@ -13,7 +12,6 @@ from pathlib import Path
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -69,7 +67,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         # files of before 2020 are no zip archives and cannot be mapped
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file makes the readers raise anything, an unpickling error among them
         raise InputError(f"{path} cannot be read ({_first_line(error)}); download it again.") from error
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if not isinstance(found, Mapping) or not all(isinstance(x, Tensor) for x in found.values()):

@@ -249,3 +249,16 @@ def test_the_trained_step_runs_compiled(published_wan_folder: Path, checkpointed
     compiled.compile(backend="eager", dynamic=None)
     assert compiled.compiled and not plain.compiled
     _assert_near(_step(plain, _thaw(plain)), _step(compiled, _thaw(compiled)))
+
+
+def test_the_rounded_network_is_compiled_as_the_policys_own(
+    published_wan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = WanPolicy.from_folder(published_wan_folder)
+    asked: list[dict[str, object]] = []
+    kind = type(policy.transformer)
+    monkeypatch.setattr(kind, "compile_repeated_blocks", lambda self, **options: asked.append(options))
+    assert not policy.rounded().compiled and asked == []
+    policy.compile(dynamic=None, backend="eager")
+    assert policy.rounded().compiled
+    assert asked == [{"dynamic": None, "backend": "eager"}] * 2

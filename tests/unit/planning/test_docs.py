@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import full_update
 import pytest
 
 from worldr1.build import load_experiment
@@ -36,6 +37,16 @@ def test_every_row_is_what_the_command_says(row: dict[str, str]) -> None:
     whole = (plan.start_s + plan.evaluations_s + plan.updates_asked * plan.seconds.update) / 3600
     said = (row["needed"], row["update"], row["updates"], row["hours"])
     assert said == (f"{plan.needed_gib:.1f}", f"{plan.seconds.update:,.0f}", str(plan.updates), f"{whole:,.1f}")
+
+
+def test_the_presets_of_whole_updates_are_what_the_benchmark_predicts() -> None:
+    rows = [line.split("|")[1:7] for line in full_update.preset_table()[2:]]
+    found = {
+        cells[1].strip(): cells[1:7] for line in PAGE.read_text().splitlines() if len(cells := line.split("|")) == 9
+    }
+    assert len(rows) == len(full_update.PRESETS)
+    for row in rows:
+        assert found[row[0].strip()] == row
 
 
 def test_the_reward_models_are_the_profiles() -> None:

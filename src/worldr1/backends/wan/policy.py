@@ -85,6 +85,7 @@ class WanPolicy:
         self.prompts, self.options = prompts, options
         self.kernel: Kernel = "torch"
         self.compiled = self.checkpointed = False
+        self._compile_options: dict[str, Any] = {}
         # Asked once: a wrapped or LoRA-carrying transformer no longer answers with the base's dtype and config.
         self.dtype: torch.dtype = transformer.dtype
         self.num_parameters = sum(parameter.numel() for parameter in transformer.parameters())
@@ -173,14 +174,15 @@ class WanPolicy:
         size, None for the sizes that come first.
         """
         base: Any = self.transformer
-        base.compile_repeated_blocks(**({"dynamic": True} | options))
+        self._compile_options = {"dynamic": True} | options
+        base.compile_repeated_blocks(**self._compile_options)
         self.compiled = True
 
     def rounded(self) -> "WanPolicy":
         """The same policy with a bfloat16 network of its own and no LoRA; `train.lora.copy_merged` sets its weights.
 
         What diffusers keeps in float32 when it loads a folder is so here too. VAE and prompts are shared; blocks are
-        compiled if they are here, and the attention kernel is the best for bfloat16.
+        compiled as they are here, and the attention kernel is the best for bfloat16.
         """
         part = PartConfig(
             class_name=WanTransformer3DModel.__name__,
@@ -191,7 +193,7 @@ class WanPolicy:
         other.transformer = build_part(part, device=self._device, dtype=other.dtype, seed=0)
         other.choose_attention("auto")
         if self.compiled:
-            other.compile()
+            other.compile(**self._compile_options)
         return other
 
     def checkpoint_gradients(
