@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, check_reward, choose_device
+from worldr1.build import ExperimentConfig, build_local_reward, build_policy, check_clip, check_reward, choose_device
 from worldr1.checkup.findings import Finding, attempted
 from worldr1.checkup.judging import judging, make_clips
 from worldr1.checkup.sampling import nothing_sampled, sampling
@@ -23,7 +23,7 @@ def check_recipe(config: ExperimentConfig, *, say: Callable[[str], None] = lambd
     if device == "cuda":
         torch.cuda.empty_cache()
     say("loading the reward's models")
-    reward = build_reward(config.reward, device, config.clip)
+    reward = build_local_reward(config.reward, device, config.clip)
     say("rendering clips, clean and damaged, and scoring them")
     return [first, *judging(reward, make_clips(config.clip, device))]
 
