@@ -6,11 +6,13 @@ resources are its owner's.
 """
 
 import contextlib
+import importlib
 import importlib.metadata
 import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +83,7 @@ class RayActors:
         self._ray, self._leave = _connect(config, device, gpus)
         try:
             _check_resources(self._ray, config, gpus, own=not _address(config), say=say)
-            self._errors: Any = __import__("ray.exceptions", fromlist=["exceptions"])
+            self._errors: Any = importlib.import_module("ray.exceptions")
             remote = self._ray.remote(actor).options(
                 num_cpus=config.cpus, num_gpus=gpus, max_restarts=config.restarts, max_task_retries=0
             )
@@ -132,7 +134,7 @@ class RayActors:
             return error
         # while a call is lost Ray cannot say yet whether the actor comes back: the next `about` can
         dead = (errors.ActorDiedError, errors.ActorUnschedulableError, errors.RuntimeEnvSetupError)
-        return ActorLost(_first_line(error), for_good=is_start and isinstance(error, dead))
+        return ActorLost(_told(error), for_good=is_start and isinstance(error, dead))
 
 
 def _address(config: RemoteConfig) -> str:
@@ -151,7 +153,7 @@ def _connect(config: RemoteConfig, device: str, gpus: float) -> tuple[Any, Calla
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except Exception as error:  # Ray's own kinds, ConnectionError, ValueError, RuntimeError of a missing token
             raise InputError(
-                f"There is no Ray to be used at {address} ({_first_line(error)}); start one there (ray start --head), "
+                f"There is no Ray to be used at {address} ({_told(error)}); start one there (ray start --head), "
                 "or leave reward.remote.address and RAY_ADDRESS empty for a Ray of this machine."
             ) from error
         return ray, ray.shutdown
@@ -160,9 +162,13 @@ def _connect(config: RemoteConfig, device: str, gpus: float) -> tuple[Any, Calla
     undo = contextlib.ExitStack()
     undo.callback(shutil.rmtree, folder, ignore_errors=True)
     try:
-        undo.enter_context(_environment(_ENVIRONMENT | token))
+        undo.callback(_read_environment)  # after it is as before
+        # its actors find what is found here: code of the user's own too
+        path = {"PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder)}
+        undo.enter_context(_environment(_ENVIRONMENT | token | path))
         import ray
 
+        _read_environment()
         if ray.is_initialized():
             raise InputError("This process uses a Ray already: give its address (reward.remote.address), or close it.")
         cpus = max(config.actors * config.cpus, 1)
@@ -178,12 +184,13 @@ def _connect(config: RemoteConfig, device: str, gpus: float) -> tuple[Any, Calla
                 _temp_dir=folder,
             )
         undo.callback(ray.shutdown)
+        undo.enter_context(_silenced())
     except InputError:
         undo.close()
         raise
     except Exception as error:
         undo.close()
-        raise ServerError(f"Ray could not be started on this machine: {_first_line(error)}") from error
+        raise ServerError(f"Ray could not be started on this machine: {_told(error)}") from error
     except BaseException:  # Ctrl-C in between
         import ray
 
@@ -206,6 +213,31 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _read_environment() -> None:
+    """Has a Ray that was imported earlier, or used with another token, see what is there now. Private names of Ray's:
+    without them a process can use one Ray only, and says so."""
+    with contextlib.suppress(ImportError, AttributeError):
+        raylet = importlib.import_module("ray._raylet")
+        constants = importlib.import_module("ray._private.ray_constants")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+        constants.ENABLE_RAY_CLUSTER = os.environ.get(constants.ENABLE_RAY_CLUSTERS_ENV_VAR) != "0"
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Ray prints what befalls its actors to our standard output, which carries results only, and has no switch for it.
+    The pool says it itself."""
+    module = importlib.import_module("ray._private.worker")
+    name = "print_to_stdstream"
+    before = getattr(module, name, None)
+    setattr(module, name, lambda *given, **more: None)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _gpus_beside(device: str) -> dict[str, str]:
@@ -234,5 +266,7 @@ def _check_resources(ray: Any, config: RemoteConfig, gpus: float, *, own: bool, 
     say(f"warning: {sentence}, or it must grow.")
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+def _told(error: BaseException) -> str:
+    """A sentence of what Ray says on many lines: the first, or the last if it is an exception's."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if "creation task" in lines[0] else 0][:300]
