@@ -219,8 +219,8 @@ def _read_environment() -> None:
     """Has a Ray that was imported earlier, or used with another token, see what is there now. Private names of Ray's:
     without them a process can use one Ray only, and says so."""
     with contextlib.suppress(ImportError, AttributeError):
-        raylet = importlib.import_module("ray._raylet")
-        constants = importlib.import_module("ray._private.ray_constants")
+        raylet: Any = importlib.import_module("ray._raylet")
+        constants: Any = importlib.import_module("ray._private.ray_constants")
         raylet.Config.initialize("")
         raylet.AuthenticationTokenLoader.instance().reset_cache()
         constants.ENABLE_RAY_CLUSTER = os.environ.get(constants.ENABLE_RAY_CLUSTERS_ENV_VAR) != "0"

@@ -196,14 +196,14 @@ def test_a_bug_and_a_refusal_stop_the_caller() -> None:
 
 def test_a_reward_that_cannot_be_loaded_or_never_starts() -> None:
     with pytest.raises(InputError, match="no such folder"):
-        reward_on(ByHand(2, right, About("", {}, False, refused="no such folder")))
+        reward_on(ByHand(2, spoilt(), About("", {}, False, refused="no such folder")))
 
     class Silent(ByHand):
         def about(self, actor: int, done: Done) -> None:
             pass
 
     with pytest.raises(ServerError, match=r"did not start within 0\.05 s"):
-        reward_on(Silent(2, right), start_timeout_s=0.05)
+        reward_on(Silent(2, spoilt()), start_timeout_s=0.05)
 
 
 def test_parts_that_differ_between_actors_are_found() -> None:
