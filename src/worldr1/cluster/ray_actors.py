@@ -183,8 +183,8 @@ def _connect(config: RemoteConfig, device: str, gpus: float) -> tuple[Any, Calla
                 _node_ip_address="127.0.0.1",
                 _temp_dir=folder,
             )
-        undo.callback(ray.shutdown)
         undo.enter_context(_silenced())
+        undo.callback(ray.shutdown)
     except InputError:
         undo.close()
         raise

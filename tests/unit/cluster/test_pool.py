@@ -80,6 +80,15 @@ def test_without_actors_every_video_is_a_fault_and_nobody_waits() -> None:
     assert results[0].reason == "no reward actor is left; the last one: it may not start again"
 
 
+def test_a_death_costs_what_was_being_scored_and_not_what_waited_behind_it() -> None:
+    videos = videos_of(range(3 * BATCH), "killed")
+    videos[BATCH:, :, 1] = 0
+    with reward_on(ThreadActors(1), in_flight=3, retries=0) as reward:
+        results = reward(videos, [Prompt(id=0, text="a wall")] * len(videos), [None] * len(videos), False)
+    assert [r.status is Status.FAULT for r in results] == [i < BATCH for i in range(3 * BATCH)]
+    assert [r.value for r in results[BATCH:]] == list(range(BATCH, 3 * BATCH))
+
+
 @pytest.mark.parametrize("in_flight", [1, 3])
 def test_an_actor_holds_no_more_than_it_may(in_flight: int) -> None:
     actors = ThreadActors(2)
