@@ -110,7 +110,8 @@ class RayActors:
 
     def close(self) -> None:
         """Ends the actors, and Ray if it was started here."""
-        for handle in self._handles:
+        handles, self._handles = self._handles, []  # a second time Ray's functions would start another Ray
+        for handle in handles:
             with contextlib.suppress(Exception):
                 self._ray.kill(handle)
         self._leave()

@@ -75,6 +75,15 @@ def _listening() -> list[str]:
     return [line for line in lines if line.split()[3] == "0A"]
 
 
+def test_closing_twice_starts_no_other_ray(remote: RemoteReward) -> None:
+    import ray
+
+    remote.close()
+    remote.close()
+    assert not ray.is_initialized()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
 INTERRUPTED = """
 import sys
 from reward_pool import NumberReward, SabotagedActor, ask
