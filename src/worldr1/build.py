@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from worldr1.backends.mini import (
 from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
 from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
+from worldr1.cluster.ray_actors import RayActors, check_ray, where
+from worldr1.cluster.reward import RemoteReward
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.evaluation import EvaluationConfig
@@ -31,7 +34,7 @@ from worldr1.plugins import find_plugin, is_plugin, make_plugin, plugin_file
 from worldr1.protocols import Renderer, VideoReward
 from worldr1.reward_models import LOADERS, ModelRequest, load_published
 from worldr1.rewards.composite import CompositeReward
-from worldr1.rewards.own import OwnReward, check_model_object
+from worldr1.rewards.own import OwnReward, SameParts, check_model_object
 from worldr1.rewards.profiles import PROFILES, ROLES, RewardModel, Role
 from worldr1.rewards.recipe import CUSTOM, RewardConfig
 from worldr1.rl.objective import ObjectiveConfig
@@ -184,12 +187,30 @@ def build_renderer(device: str) -> Renderer:
 # ------------------------------------------------------------------------------------------------------------- rewards
 
 
-def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward | OwnReward:
-    """The reward of a recipe: the composite with its models, or a whole one of the user's own.
+def build_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward | OwnReward | RemoteReward:
+    """The reward of a recipe, where it places it: in this process, or on actors elsewhere (then `release_reward`).
 
     Raises ConfigError for keys that cannot be and for mini models with clips of another size, InputError for weights or
-    code of the user's own that cannot be used.
+    code of the user's own that cannot be used and for actors that cannot be had, ServerError if none starts.
     """
+    if config.placement != "remote":
+        return build_local_reward(config, device, clip)
+    check_reward(config)
+    make = partial(build_local_reward, config, "cuda" if config.remote.gpus_on(device) else "cpu", clip)
+    same_parts = None if config.custom is None else SameParts(f"reward.{CUSTOM} = {config.custom}")
+    actors = RayActors(config.remote, make, device)
+    return RemoteReward(actors, config.remote, batch=config.batch, same_parts=same_parts)
+
+
+def release_reward(reward: VideoReward) -> None:
+    """Ends what a reward has elsewhere; nothing for one of this process."""
+    if isinstance(reward, RemoteReward):
+        reward.close()
+
+
+def build_local_reward(config: RewardConfig, device: str, clip: ClipConfig) -> CompositeReward | OwnReward:
+    """The reward of a recipe in this process, wherever the recipe places it: the composite with its models, or a whole
+    one of the user's own. Raises ConfigError and InputError as `build_reward` does."""
     check_reward(config)
     if config.custom is None:
         return build_composite(config, device, clip)
@@ -222,28 +243,27 @@ def build_composite(config: RewardConfig, device: str, clip: ClipConfig) -> Comp
 def check_reward(config: RewardConfig) -> None:
     """Imports the user's own code that a recipe names, and raises before anything large is loaded.
 
-    ConfigError for a placement that does not exist yet, and for options that a model does not have; InputError for code
-    that cannot be imported.
+    ConfigError for options that a model does not have; InputError for code that cannot be imported, and without Ray
+    where the recipe needs it.
     """
     if config.placement == "remote":
-        raise ConfigError(
-            'reward.placement = "remote" can be planned and not run yet: keep the reward models on this GPU '
-            '("resident"), or in host memory while the policy works ("swap").'
-        )
+        check_ray()
     for key, name in config.plugins.items():
         find_plugin(name, key=key)
     for model in config.published_models:
         LOADERS[model.role].configure(_request(config, model, "cpu", ClipConfig()))
 
 
-def describe_reward(config: RewardConfig, reward: VideoReward) -> str:
-    """For the start of a run: who judges, whose code, under which licences. "" for the mini models alone."""
+def describe_reward(config: RewardConfig, reward: VideoReward, device: str = "cpu") -> str:
+    """For the start of a run: who judges, whose code, where, under which licences. "" for the mini models alone in this
+    process. device: of the run."""
     own = [f"own code {key} = {name} from {plugin_file(name)}" for key, name in config.plugins.items()]
     used = ", ".join(model.name for model in config.published_models)
-    if not own and not used:
+    elsewhere = [where(config.remote, device)] if config.placement == "remote" else []
+    if not own and not used and not elsewhere:
         return ""
     published = [f"{used} ({config.placement})"] if used else []
-    return f"reward: {'; '.join([*published, *own])}; licence: {reward.licence}"
+    return f"reward: {'; '.join([*published, *own, *elsewhere])}; licence: {reward.licence}"
 
 
 class _NotLoaded:

@@ -30,6 +30,7 @@ from worldr1.build import (
     choose_device,
     describe_reward,
     evaluation_config,
+    release_reward,
 )
 from worldr1.config import dump_toml
 from worldr1.data.sets import load_prompts, subset
@@ -160,8 +161,14 @@ class Session:
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
+        try:
+            yield from self._run()
+        finally:
+            release_reward(self.trainer.reward)
+
+    def _run(self) -> Iterator[str]:
         print(describe(self.policy, self.config.model), file=sys.stderr)
-        if judges := describe_reward(self.config.reward, self.trainer.reward):
+        if judges := describe_reward(self.config.reward, self.trainer.reward, self.trainer.device.type):
             print(judges, file=sys.stderr)
         with self.log:
             self._encode_prompts()

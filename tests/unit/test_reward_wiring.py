@@ -1,5 +1,6 @@
 """Which model stands behind which role: profiles, one's own by name, places, and clips that are not mini's."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import own_models
 import pytest
 import small_quality
 import torch
+from reward_pool import ThreadActors
 from small_quality import write_hpsv3
 from tiny_qwen3_vl import save_tiny_folder
 
@@ -15,14 +17,27 @@ from worldr1.backends import hpsv3
 from worldr1.backends.depth_anything3 import Cameras, DepthAnything3, DepthAnything3Config
 from worldr1.backends.mini import load_reconstructor
 from worldr1.backends.swapping import Swapped
-from worldr1.build import ClipConfig, build_composite, build_reward, describe_reward, load_experiment
+from worldr1.build import (
+    ClipConfig,
+    build_composite,
+    build_local_reward,
+    build_reward,
+    describe_reward,
+    load_experiment,
+    release_reward,
+)
 from worldr1.camera.trajectory import synthesize
+from worldr1.cluster.actor import Arithmetic, RewardActor
+from worldr1.cluster.ray_actors import where
+from worldr1.cluster.reward import RemoteReward
 from worldr1.errors import ConfigError, InputError
 from worldr1.mini.networks.trunk import TrunkCritic, TrunkDistance
 from worldr1.reward_models import LOADERS, Loader, ModelRequest
 from worldr1.rewards.composite import R_GEN, S_META, S_RECON, S_TRAJ, CompositeReward
+from worldr1.rewards.own import OwnReward
 from worldr1.rewards.profiles import Role
 from worldr1.rewards.recipe import RewardConfig
+from worldr1.rewards.remote import RemoteConfig
 from worldr1.types import Prompt, Status
 
 OWN = {
@@ -106,11 +121,6 @@ def test_impossible_options_are_refused_before_anything_is_loaded(
     with pytest.raises(InputError) as refused:
         build_reward(recipe(f"reward.options.{option}", base="world-r1-small"), "cpu", WIDE)
     assert words in str(refused.value) and not loaders
-
-
-def test_a_remote_placement_is_refused() -> None:
-    with pytest.raises(ConfigError, match='"remote" can be planned and not run yet'):
-        build_reward(recipe("reward.profile=light", "reward.placement=remote"), "cpu", WIDE)
 
 
 @pytest.fixture
@@ -270,3 +280,60 @@ def test_a_reward_of_the_real_classes_scores_a_clip(
     (alone,) = reward(videos[1:], prompts[1:], paths[1:], False)
     assert alone.parts == pytest.approx(both[1].parts, abs=1e-5)
     assert both[0].parts != both[1].parts
+
+
+# ------------------------------------------------------------------------------------------------------------ elsewhere
+
+
+def test_a_remote_reward_is_built_by_its_actors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Own code and whole rewards of one's own too; the actor's device is its own."""
+    made: list[tuple[str, Any]] = []
+
+    class Threads(ThreadActors):
+        def __init__(self, config: RemoteConfig, make: Callable[[], Any], device: str) -> None:
+            super().__init__(config.actors)
+            reward = make()
+            made.append((device, reward))
+            self._worker = lambda: RewardActor(lambda: reward, "cpu", Arithmetic.here())  # type: ignore[method-assign, assignment, return-value]
+            self._workers = [self._worker() for _ in range(self.num)]
+
+    monkeypatch.setattr(build, "RayActors", Threads)
+    videos = torch.rand(3, 9, 3, 48, 80, generator=torch.Generator().manual_seed(0))
+    arguments = (videos, [Prompt(id=0, text="A wall.")] * 3, [synthesize(("move_left",), 9)] * 3, False)
+    custom = "reward.custom=colour_reward:ColourReward"
+    for sets, kind in ((ALL_OWN, CompositeReward), ((custom,), OwnReward)):
+        config = recipe(*sets, "reward.placement=remote", "reward.remote.actors=2", "reward.batch=2")
+        remote, local = build_reward(config, "cpu", WIDE), build_local_reward(config, "cpu", WIDE)
+        assert isinstance(remote, RemoteReward) and isinstance(made[-1][1], kind)
+        assert (remote.licence, dict(remote.part_weights)) == (local.licence, dict(local.part_weights))
+        assert remote(*arguments) == local(*arguments)
+        assert (remote.reconstructor is None) == (local.reconstructor is None)
+        said = describe_reward(config, remote)
+        assert "2 Ray actors, on the CPU, on a Ray of this machine" in said and "own code" in said
+        release_reward(remote)
+
+
+def test_without_ray_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldr1.cluster.ray_actors.ray_version", lambda: "")
+    with pytest.raises(InputError, match=r"needs Ray, which is not installed: pip install 'worldr1\[cluster\]'"):
+        build_reward(recipe("reward.placement=remote"), "cpu", MINI)
+
+
+def test_gpus_of_an_actor_follow_the_run_s_device() -> None:
+    assert [RemoteConfig().gpus_on(device) for device in ("cpu", "cuda")] == [0, 1]
+    assert RemoteConfig(gpus=0.25).gpus_on("cpu") == 0.25
+    assert "4 Ray actors, 0.25 GPU each" in where(RemoteConfig(actors=4, gpus=0.25), "cuda")
+    assert "the Ray at host:6379" in where(RemoteConfig(address="host:6379"), "cuda")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("actors=0", "actors is 0"), ("gpus=1.5", "a fraction of one GPU"), ("gpus=-1", "a fraction"),
+        ("timeout_s=0", "timeout_s is 0"), ("cpus=-1", "cpus"), ("in_flight=0", "in_flight"),
+        ("start_timeout_s=inf", "inf"), ("retries=-1", "retries"),
+    ],
+)  # fmt: skip
+def test_impossible_actors_are_refused(said: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        recipe("reward.placement=remote", f"reward.remote.{said}")

@@ -5,14 +5,15 @@ from collections.abc import Callable
 
 import torch
 
-from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, check_reward, choose_device
+from worldr1.build import ExperimentConfig, build_local_reward, build_policy, check_clip, check_reward, choose_device
+from worldr1.checkup.actors import actors, not_asked
 from worldr1.checkup.findings import Finding, attempted
 from worldr1.checkup.judging import judging, make_clips
 from worldr1.checkup.sampling import nothing_sampled, sampling
 
 
 def check_recipe(config: ExperimentConfig, *, say: Callable[[str], None] = lambda line: None) -> list[Finding]:
-    """Loads what the recipe names and asks it what `checkup.sampling` and `checkup.judging` ask.
+    """Loads what the recipe names and asks it what `checkup.sampling`, `judging` and `actors` ask.
 
     say: shows the user a line. Raises InputError for a recipe, weights or code that cannot be used at all.
     """
@@ -23,9 +24,15 @@ def check_recipe(config: ExperimentConfig, *, say: Callable[[str], None] = lambd
     if device == "cuda":
         torch.cuda.empty_cache()
     say("loading the reward's models")
-    reward = build_reward(config.reward, device, config.clip)
+    reward = build_local_reward(config.reward, device, config.clip)
     say("rendering clips, clean and damaged, and scoring them")
-    return [first, *judging(reward, make_clips(config.clip, device))]
+    clips = make_clips(config.clip, device)
+    found = [first, *judging(reward, clips)]
+    if config.reward.placement == "remote":
+        say("starting the reward actors, and scoring the clean clips there")
+        otherwise = not_asked(config, device)
+        found.append(attempted(lambda: actors(config, device, reward, clips.example), otherwise))
+    return found
 
 
 def _sampled(config: ExperimentConfig, device: str, say: Callable[[str], None]) -> Finding:

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 
 from worldr1 import __version__
 from worldr1.cli.doctor_recipe import add_recipe_arguments, refuse_without_recipe, run_recipe
+from worldr1.cluster.ray_actors import ADDRESS, HINT, ray_version
 
 WEIGHTS_DIR = Path(__file__).parent.parent / "mini" / "weights"
 """Where the mini models are shipped."""
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
 def diagnose(weights: Path = WEIGHTS_DIR) -> tuple[Check, ...]:
     """Every check, in the order they are printed. weights: the folder of the mini models."""
     works = (_video(), _optical_flow(), _camera_solver(), _mini_weights(weights))
-    return (_python(), *_libraries(), *works, _disk(), _processor(), *_gpu(), _real_models(), _depth_anything3())
+    optional = (_real_models(), _depth_anything3(), _ray())
+    return (_python(), *_libraries(), *works, _disk(), _processor(), *_gpu(), *optional)
 
 
 def _python() -> Check:
@@ -272,6 +274,14 @@ def _depth_anything3() -> Check:
         "(optional; its two larger weights are not for commercial use)",
         core=False,
     )
+
+
+def _ray() -> Check:
+    """Optional: rewards on other GPUs and nodes."""
+    version, address = ray_version(), os.environ.get(ADDRESS, "")
+    found = f"{version}, {f'the Ray at {address} is used' if address else 'started on 127.0.0.1 when a run needs it'}"
+    fix = f"{HINT} (optional; only for reward.placement = remote)"
+    return Check(name="ray", ok=bool(version), detail=found if version else "not installed", fix=fix, core=False)
 
 
 def _is_installed(distribution: str) -> bool:

@@ -44,7 +44,7 @@ def run_rewards(args: argparse.Namespace) -> int:
     Reads args.prompt, args.json, args.out and args.set. Raises InputError for a recipe, a video, a prompt or a folder
     that cannot be used.
     """
-    from worldr1.build import build_reward, choose_device, load_experiment
+    from worldr1.build import build_local_reward, choose_device, load_experiment
     from worldr1.evaluate.reward_page import reward_page
     from worldr1.evaluate.reward_parts import as_json, score_groups
 
@@ -54,7 +54,7 @@ def run_rewards(args: argparse.Namespace) -> int:
     if args.out is not None:
         make_folder(args.out)
     device = choose_device(config.device)
-    reward = build_reward(config.reward, device, config.clip)
+    reward = build_local_reward(config.reward, device, config.clip)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("scoring", total=len(videos))

@@ -1,10 +1,15 @@
 """`worldr1 train`: post-train a model, with an evaluation before and after, and a report."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worldr1.errors import InputError
+
+if TYPE_CHECKING:
+    from worldr1.rewards.remote import RemoteConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or check the recipe."""
-    from worldr1.build import ExperimentConfig, load_experiment
+    from worldr1.build import ExperimentConfig, choose_device, load_experiment
     from worldr1.config import dump_toml, load_recipe
     from worldr1.session import Session
     from worldr1.train.checkpoint import RECIPE_FILE
@@ -35,11 +40,23 @@ def run(args: argparse.Namespace) -> int:
         config = load_experiment(recipe, tuple(args.set))
         if args.dry_run:
             print(dump_toml(config), end="")
+            if config.reward.placement == "remote":
+                device = config.device if config.device == "cuda" else choose_device(config.device)
+                _say_where(config.reward.remote, device)
             return 0
         session = Session.create(config, args.out or Path("runs") / Path(recipe).stem)
     for line in session.run():
         print(line)
     return 0
+
+
+def _say_where(remote: "RemoteConfig", device: str) -> None:
+    """What a run would do with its reward; starts and imports nothing."""
+    from worldr1.cluster.ray_actors import HINT, ray_version, where
+
+    version = ray_version()
+    known = f"ray {version} is installed" if version else f"Ray is not installed: {HINT}"
+    print(f"rewards: {where(remote, device)}; {known}", file=sys.stderr)
 
 
 def _refuse_with_resume(args: argparse.Namespace) -> None:

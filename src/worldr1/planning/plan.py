@@ -180,7 +180,9 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     for key, name in config.reward.plugins.items():
         notes.append(f"what {key} = {name} needs in memory and time is not known to plan, and not counted")
     if config.reward.placement == "remote":
-        notes.append("remote reward models are taken to be as fast as on this GPU, and waited for")
+        number = config.reward.remote.actors
+        several = f" by one actor: {number} take 1/{number} of these seconds" if number > 1 else ""
+        notes.append(f"remote reward models are taken to be as fast as on this GPU, and waited for{several}")
     if config.model.compile:
         notes.append("memory is counted as without torch.compile, which keeps less")
     if gpus > 1:

@@ -7,7 +7,7 @@ not the weighted sum of its parts) stops the run in one sentence.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +35,26 @@ class _Request(NamedTuple):
     trajectory: Trajectory | None
 
 
+class SameParts:
+    """Remembers which parts the videos of every prompt have: without the same ones their rewards do not compare."""
+
+    def __init__(self, name: str) -> None:
+        """name: of the reward, for the sentence."""
+        self._name = name
+        self._known: dict[tuple[str, bool, bool], frozenset[str]] = {}
+
+    def __call__(self, prompt: Prompt, parts: Iterable[str], phase_dynamic: bool) -> None:
+        """parts: of one video. Raises InputError if it has none, or others than an earlier video of the prompt."""
+        found = frozenset(parts)
+        first = self._known.setdefault((prompt.text, prompt.dynamic, phase_dynamic), found)
+        if not found or found != first:
+            named = [", ".join(sorted(names)) or "no part" for names in (found, first)]
+            raise InputError(
+                f"{self._name} gave {named[0]} to one video of a prompt and {named[1]} to another: all videos of a "
+                "prompt need the same parts, or their rewards cannot be compared."
+            )
+
+
 class OwnReward:
     """`protocols.VideoReward` around a user's object; every result that it lets through can be trained on."""
 
@@ -50,7 +70,7 @@ class OwnReward:
         self.part_weights: Mapping[str, float] = dict(reward.part_weights)
         self.reconstructor: Reconstructor | None = getattr(reward, "reconstructor", None)
         """Finds the camera paths that evaluations record; None: they record none."""
-        self._parts: dict[tuple[str, bool, bool], frozenset[str]] = {}
+        self._same_parts = SameParts(name)
 
     @torch.no_grad()
     def __call__(
@@ -118,13 +138,7 @@ class OwnReward:
         found = frozenset(answer.parts)
         if unknown := sorted(found - self.part_weights.keys()):
             raise InputError(f"{self.name} gave the part {unknown[0]}, which has no factor in its part_weights.")
-        first = self._parts.setdefault((prompt.text, prompt.dynamic, phase_dynamic), found)
-        if not found or found != first:
-            named = [", ".join(sorted(names)) or "no part" for names in (found, first)]
-            raise InputError(
-                f"{self.name} gave {named[0]} to one video of a prompt and {named[1]} to another: all videos of a "
-                "prompt need the same parts, or their rewards cannot be compared."
-            )
+        self._same_parts(prompt, found, phase_dynamic)
         if clash := sorted(answer.measures.keys() & (RESERVED | self.part_weights.keys())):
             raise InputError(f"{self.name} calls a measure {clash[0]}, which is a field of metrics.jsonl: rename it.")
 

@@ -11,6 +11,7 @@ from worldr1.rewards.motion import MotionConfig
 from worldr1.rewards.profiles import PROFILES, ROLES, Placement, ProfileName, RewardModel, Role
 from worldr1.rewards.quality import QualityConfig
 from worldr1.rewards.reconstruction import ReconstructionConfig
+from worldr1.rewards.remote import RemoteConfig
 from worldr1.rewards.trajectory import TrajectoryConfig
 
 CUSTOM = "custom"
@@ -67,7 +68,9 @@ class RewardConfig:
     models: RewardModels = field(default_factory=RewardModels)
     placement: Placement = "resident"
     """Where they are while the policy works: "resident": on its GPU; "swap": in host memory, each of them on the GPU
-    while it scores; "remote": on other GPUs."""
+    while it scores; "remote": on the actors of `remote`."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """The actors of `placement = "remote"`."""
     weights: RewardWeights = field(default_factory=RewardWeights)
     trajectory: TrajectoryConfig = field(default_factory=TrajectoryConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
@@ -89,13 +92,13 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
-        if self.custom is not None and self.placement != "resident":
+        if self.custom is not None and self.placement == "swap":
             raise ConfigError(
-                f'placement = "{self.placement}" moves the models of a profile; a custom reward places its own: set '
-                'placement = "resident".'
+                'placement = "swap" moves the models of a profile; a custom reward places its own: set '
+                'placement = "resident" or "remote".'
             )
-        if self.profile == "mini" and self.placement != "resident":
-            raise ConfigError(f'placement = "{self.placement}" is for real models; the mini ones are resident.')
+        if self.profile == "mini" and self.placement == "swap":
+            raise ConfigError('placement = "swap" is for real models; the mini ones are resident or remote.')
         if self.weights.motion > 0 and self.motion.reference == 0:
             raise ConfigError(
                 "weights.motion needs motion.reference: twice the mean residual_motion of the base model's own samples "
