@@ -20,7 +20,7 @@ from worldr1.rollout.collector import GroupBatch
 from worldr1.rollout.sampler import GroupRequest, SamplerConfig, sample_ode
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.algorithm import ScoredGroup
-from worldr1.train.lora import base_model, copy_merged
+from worldr1.train.lora import base_model
 from worldr1.types import Rollout, Trajectory
 
 DrawNoise = Callable[[Trajectory | None, Sequence[int]], Float[Tensor, "B C L h w"]]
@@ -58,8 +58,6 @@ class BestOfN:
         start = torch.cat([request.start for request in requests])
         text = torch.cat([request.embeddings.expand(len(request.start), -1, -1) for request in requests])
         policy = self._ode_policy or self._policy
-        if policy is not self._policy:
-            copy_merged(self._policy.transformer, policy.transformer)
         latents = sample_ode(policy, text, start, self._sampler).split([len(r.start) for r in requests])
         return [
             Rollout(

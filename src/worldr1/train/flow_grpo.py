@@ -21,7 +21,7 @@ from worldr1.rollout.sampler import (
     sample_groups,
 )
 from worldr1.train.algorithm import ScoredGroup
-from worldr1.train.lora import base_model, copy_merged, merged_lora
+from worldr1.train.lora import base_model, merged_lora
 from worldr1.types import Rollout
 
 
@@ -37,8 +37,8 @@ class FlowGrpo:
         base_state: Mapping[str, Tensor] | None,
         ode_policy: VideoPolicy | None = None,
     ) -> None:
-        """base_state: as `train.lora.base_model` takes it. ode_policy: is given the policy's weights before it takes
-        the ODE steps of rollouts (`sampler.ode_dtype`)."""
+        """base_state: as `train.lora.base_model` takes it. ode_policy: takes the ODE steps of rollouts
+        (`sampler.ode_dtype`); the trainer gives it the policy's weights before every update."""
         self._policy, self._sampler, self._objective, self._base_state = policy, sampler, objective, base_state
         self._ode_policy = ode_policy
 
@@ -52,12 +52,13 @@ class FlowGrpo:
 
     def roll_out(self, requests: Sequence[GroupRequest], *, policy_version: int) -> list[Rollout]:
         """As `rollout.sampler.sample_groups`; without `exact_replay` by weights that hold the LoRA already."""
-        transformer, ode_policy = self._policy.transformer, self._ode_policy
-        if ode_policy is not None:
-            copy_merged(transformer, ode_policy.transformer)
-        with nullcontext() if self._sampler.exact_replay else merged_lora(transformer):
+        with nullcontext() if self._sampler.exact_replay else merged_lora(self._policy.transformer):
             return sample_groups(
-                self._policy, requests, config=self._sampler, policy_version=policy_version, ode_policy=ode_policy
+                self._policy,
+                requests,
+                config=self._sampler,
+                policy_version=policy_version,
+                ode_policy=self._ode_policy,
             )
 
     def trained_rows(self, num_groups: int, group_size: int) -> int:

@@ -32,7 +32,7 @@ from worldr1.train.best_of_n import BestOfN
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
 from worldr1.train.flow_grpo import FlowGrpo
-from worldr1.train.lora import load_parameters
+from worldr1.train.lora import copy_merged, load_parameters
 from worldr1.train.startup import FirstGradient
 from worldr1.train.stopping import JudgeConfig
 from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
@@ -163,6 +163,8 @@ class Trainer:
         )
         self.ema = Ema(parameters, config.ema_decay)
         self.plans = PlanCache()
+        self.ode_policy = policy.rounded() if method.sampler.ode_dtype == "bfloat16" else None
+        """Takes the ODE steps of rollouts; None: the policy itself does."""
         self.algorithm = self._algorithm()
         self.counters = _Counters()
         self.updates_done = 0
@@ -204,6 +206,8 @@ class Trainer:
         start, number = time.monotonic(), self.updates_done
         phase = self.method.phases.phase_at(number)
         prompts, embeddings = self._draw_prompts(number, phase)
+        if self.ode_policy is not None:
+            copy_merged(self.policy.transformer, self.ode_policy.transformer)
         groups: list[GroupBatch] = []
         reward_s = 0.0
         for slots in self._flights():
@@ -303,8 +307,7 @@ class Trainer:
 
     def _algorithm(self) -> Algorithm:
         sampler, objective = self.method.sampler, self.method.objective
-        ode_policy = self.policy.rounded() if sampler.ode_dtype == "bfloat16" else None
-        keywords: dict[str, Any] = {"base_state": self.base_state, "ode_policy": ode_policy}
+        keywords: dict[str, Any] = {"base_state": self.base_state, "ode_policy": self.ode_policy}
         if objective.kind == "best-of-n":
             return BestOfN(self.policy, sampler, objective, draw_noise=self._start_noise, **keywords)
         return FlowGrpo(self.policy, sampler, objective, **keywords)
