@@ -4,13 +4,12 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import Reply, Request, serving
 
 from worldr1.cli import main
 from worldr1.data.chat import ChatClient, ChatConfig
@@ -21,16 +20,20 @@ from worldr1.data.sets import NAMES, load_records, set_path
 from worldr1.errors import InputError, WorldR1Error
 
 KEY = "sk-very-secret-123"
-Reply = tuple[int, dict[str, str], str]
 
 
 class Server:
     """Answers with what `replies` gives for the number of the request and its body; keeps every request."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    url: str
+
+    def __init__(self) -> None:
         self.replies: Callable[[int, dict[str, Any]], Reply] = lambda number, body: good(body)
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.requests: list[Request] = []
+
+    def answer(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return self.replies(len(self.requests), request[2])
 
     def asked_ids(self) -> list[list[str]]:
         return [[card["id"] for card in cards_of(body)] for _, _, body in self.requests]
@@ -47,31 +50,9 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     for name, lines in few.items():
         set_path(*name).write_text("".join(lines))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.requests.append((self.path, dict(self.headers), body))
-            status, headers, content = found.replies(len(found.requests), body)
-            if status == 0:
-                return  # hang up
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(content.encode())), **headers}.items():
-                self.send_header(name, value)
-            with suppress(ConnectionError):  # the client did not wait
-                self.end_headers()
-                self.wfile.write(content.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Server(f"http://127.0.0.1:{http_server.server_port}/v1")
-    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    http_server.shutdown()
-    thread.join()
-    http_server.server_close()
+    found = Server()
+    with serving(found.answer) as found.url:
+        yield found
 
 
 def cards_of(body: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from chat_server import Reply, Request, serving
 from PIL import Image
 from tiny_qwen3_vl import tiny_image_processor, tiny_model, tiny_tokenizer
 from torch import Tensor
@@ -32,18 +33,28 @@ from worldr1.rewards.meta_view import expected_digit_score
 
 KEY = "sk-very-secret-123"
 MODEL = "qwen3-vl-4b"
-Reply = tuple[int, dict[str, str], str]
 
 
 class Server:
     """Answers with what `replies` gives for a request's body; keeps every request, and how many ran at once."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    url: str
+
+    def __init__(self) -> None:
         self.replies: Callable[[dict[str, Any]], Reply] = digit_of_the_picture
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.running = self.most = 0
+
+    def answer(self, request: Request) -> Reply:
+        with self.lock:
+            self.requests.append(request)
+            self.running += 1
+            self.most = max(self.most, self.running)
+        reply = self.replies(request[2])
+        with self.lock:
+            self.running -= 1
+        return reply
 
     def critic(self, **keys: Any) -> ServerCritic:
         return ServerCritic(CriticConfig(base_url=self.url, model=MODEL, **{"retry_wait_s": 0.0, **keys}))
@@ -53,40 +64,9 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with found.lock:
-                found.requests.append((self.path, dict(self.headers), body))
-                found.running += 1
-                found.most = max(found.most, found.running)
-            status, headers, content = found.replies(body)
-            with found.lock:
-                found.running -= 1
-            if status == 0:
-                return  # hang up
-            with suppress(ConnectionError):  # the client did not wait
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content.encode())), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content.encode())
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Patient(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64  # of five, which is the default, a burst's last callers wait for a second
-
-    http_server = Patient(("127.0.0.1", 0), Handler)
-    found = Server(f"http://127.0.0.1:{http_server.server_port}/v1")
-    thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    http_server.shutdown()
-    thread.join()
-    http_server.server_close()
+    found = Server()
+    with serving(found.answer) as found.url:
+        yield found
 
 
 def reply(candidates: dict[str, float], **changes: Any) -> dict[str, Any]:
