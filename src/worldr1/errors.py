@@ -30,3 +30,8 @@ class TrainingError(WorldR1Error):
 
 class ServerError(WorldR1Error, ConnectionError):
     """A server stays busy, broken or silent: not the caller's fault, and perhaps gone later (exit code 1)."""
+
+
+def first_line(error: BaseException) -> str:
+    """Of an exception's message, without its full stop; the exception's kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -14,7 +14,7 @@ from diffusers.models.attention_dispatch import AttentionBackendName
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from worldr1.errors import InputError
+from worldr1.errors import InputError, first_line
 
 AttentionChoice = Literal["auto", "cudnn", "flash", "efficient", "math"]
 Kernel = Literal["torch", "cudnn", "flash", "efficient", "math"]
@@ -62,7 +62,7 @@ def problem_with(kernel: str, *, device: torch.device, dtype: torch.dtype, head_
         with sdpa_kernel(_SDPA[kernel]):
             F.scaled_dot_product_attention(q, k, v).sum().backward()
     except RuntimeError as error:
-        return str(error).strip().splitlines()[0].rstrip(".")
+        return first_line(error)
     return ""
 
 

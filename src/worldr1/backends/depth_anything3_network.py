@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from worldr1.errors import InputError
+from worldr1.errors import InputError, first_line
 
 RANDOM = "random"
 """What `weights` is called when there are none: tests and measurements."""
@@ -150,8 +150,7 @@ def _weights_folder(weights: str) -> Path:
     except HFValidationError as error:
         raise InputError(f"{weights!r} is neither a folder nor a name on the hub; {remedy}.") from error
     except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"The weights {weights} cannot be downloaded ({reason}); {remedy}.") from error
+        raise InputError(f"The weights {weights} cannot be downloaded ({first_line(error)}); {remedy}.") from error
     return Path(config).parent
 
 

@@ -25,7 +25,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, PreTrainedTokeniz
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import check_frames, chunks, normalised, stacked_ids
 from worldr1.backends.published_files import RANDOM, fill, find_file, read_tensors
-from worldr1.errors import ConfigError, InputError
+from worldr1.errors import ConfigError, InputError, first_line
 
 HUB, FILE = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
 BASE_HUB = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -226,8 +226,9 @@ def _tokenizer(source: str) -> CLIPTokenizer:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"HPSv2's tokenizer cannot be loaded from {source} ({reason}); {remedy}.") from error
+        raise InputError(
+            f"HPSv2's tokenizer cannot be loaded from {source} ({first_line(error)}); {remedy}."
+        ) from error
     if tokenizer.eos_token_id != CLIP_VIT_H_14["text_config"]["eos_token_id"]:
         raise InputError(f"The tokenizer of {source} has its end of text at {tokenizer.eos_token_id}; {remedy}.")
     return tokenizer

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from transformers import AddedToken, AutoTokenizer
 
 from worldr1.backends.published_files import package_file
-from worldr1.errors import InputError
+from worldr1.errors import InputError, first_line
 
 REWARD, IMAGE = "<|Reward|>", "<|image_pad|>"
 PACKAGE, VERSION = "hpsv3", "1.0.0"
@@ -104,9 +104,8 @@ def published_prompt_tokens(tokenizer: str) -> ChatTokens:
     try:
         found = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(
-            f"HPSv3's tokenizer cannot be loaded from {tokenizer} ({reason}); give a folder with the files "
+            f"HPSv3's tokenizer cannot be loaded from {tokenizer} ({first_line(error)}); give a folder with the files "
             "tokenizer.json and tokenizer_config.json of Qwen/Qwen2-VL-7B-Instruct."
         ) from error
     return ChatTokens(found, template, place=tokenizer)

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from worldr1.backends.architectures import ARCHITECTURES
-from worldr1.errors import InputError
+from worldr1.errors import InputError, first_line
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
 """Sub-folders that a model folder must have."""
@@ -59,10 +59,9 @@ def fetch_folder(name: str, hub: str, wanted: Sequence[str], *, contents: str) -
     try:
         return Path(snapshot_download(hub, allow_patterns=list(wanted)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise InputError(
-            f"There is no model folder {name}, and the hub's {hub} cannot be fetched ({reason}): give the path of a "
-            f"folder that holds {contents}, copied from a machine with network."
+            f"There is no model folder {name}, and the hub's {hub} cannot be fetched ({first_line(error)}): give the "
+            f"path of a folder that holds {contents}, copied from a machine with network."
         ) from error
 
 

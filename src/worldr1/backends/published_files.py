@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from worldr1.errors import InputError
+from worldr1.errors import InputError, first_line
 
 RANDOM = "random"
 """What `weights` is called when there are none: tests and measurements."""
@@ -36,7 +36,7 @@ def find_file(place: str, *, name: str, hub: str) -> Path:
     try:
         return Path(hf_hub_download(hub, name))
     except (HfHubHTTPError, OSError) as error:
-        raise InputError(f"{hub} cannot be downloaded ({_first_line(error)}); give the path of {name}.") from error
+        raise InputError(f"{hub} cannot be downloaded ({first_line(error)}); give the path of {name}.") from error
 
 
 def package_file(package: str, inside: str, *, version: str) -> Path:
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         # files of before 2020 are no zip archives and cannot be mapped
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged file makes the readers raise anything, an unpickling error among them
-        raise InputError(f"{path} cannot be read ({_first_line(error)}); download it again.") from error
+        raise InputError(f"{path} cannot be read ({first_line(error)}); download it again.") from error
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if not isinstance(found, Mapping) or not all(isinstance(x, Tensor) for x in found.values()):
         raise InputError(f"{path} holds no tensors by name; give the published file.")
@@ -96,8 +96,3 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], *, path: Path) -> No
         raise InputError(f"{path} is of another model (tensors: {'; '.join(said)}); choose the right file.")
     for name, place in places.items():
         place.copy_(tensors[name])
-
-
-def _first_line(error: Exception) -> str:
-    """Of its message, without a full stop."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
