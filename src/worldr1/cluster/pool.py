@@ -390,12 +390,13 @@ def _is_fault(value: Any) -> bool:
     return isinstance(value, RewardResult) and value.status is Status.FAULT
 
 
-def every(futures: Sequence["Future[Results]"]) -> list[Results | NoAnswer]:
-    """Waits for all; an unanswered request's exception in the place of its result. Raises any other exception."""
-    found: list[Results | NoAnswer] = []
+def every(futures: Sequence["Future[Results]"]) -> list[list[Any] | str]:
+    """Waits for all: a request's values, or in words why there are none. Raises any exception but `NoAnswer`."""
+    found: list[list[Any] | str] = []
     for future in futures:
         try:
-            found.append(future.result())
+            values, failed = future.result()
+            found.append(failed or values)
         except NoAnswer as error:
-            found.append(error)
+            found.append(str(error))
     return found

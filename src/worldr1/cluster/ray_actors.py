@@ -54,7 +54,7 @@ def check_ray() -> None:
 
 def where(config: RemoteConfig, device: str) -> str:
     """In words: how many actors, of what size, on which Ray."""
-    address = config.address or os.environ.get(ADDRESS, "")
+    address = _address(config)
     place = f"the Ray at {address}" if address else "a Ray of this machine that lives as long as the run"
     gpus = config.gpus_on(device)
     each = f", {gpus:g} GPU each" if gpus else ", on the CPU"

@@ -2,7 +2,6 @@
 
 import atexit
 import itertools
-import math
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldr1.cluster.messages import Request, unpack_reconstruction, video_ids
-from worldr1.cluster.pool import Actors, Counts, NoAnswer, Pool, Results, every
+from worldr1.cluster.pool import Actors, Counts, Pool, Results, every
+from worldr1.rewards.guard import fault_result, not_finite
 from worldr1.rewards.own import SameParts
 from worldr1.rewards.remote import RemoteConfig
 from worldr1.types import Prompt, Reconstruction, RewardResult, Status, Trajectory
@@ -112,9 +112,9 @@ class RemoteReward:
     def lift(self, videos: Float[Tensor, "B T 3 H W"]) -> list[Reconstruction]:
         """What the actors' 3D model finds, on the CPU and without Gaussians. Raises RuntimeError if it fails."""
         (found,) = every([self._pool.submit(self._request("lift", videos))])
-        if isinstance(found, NoAnswer) or found.failed:
-            raise RuntimeError(str(found) if isinstance(found, NoAnswer) else found.failed)
-        return [unpack_reconstruction(reconstruction) for reconstruction in found.values]
+        if isinstance(found, str):
+            raise RuntimeError(found)
+        return [unpack_reconstruction(reconstruction) for reconstruction in found]
 
     def close(self) -> None:
         """Ends the actors. Requests that are still open become faults."""
@@ -135,27 +135,21 @@ class RemoteReward:
     def _collect(self, requests: Sequence[Request], futures: Sequence["Future[Results]"]) -> list[RewardResult]:
         results: list[RewardResult] = []
         for request, found in zip(requests, every(futures), strict=True):
-            if isinstance(found, NoAnswer) or found.failed:
-                reason = str(found) if isinstance(found, NoAnswer) else found.failed
-                results += [self._fault(reason)] * len(request.video_ids)
+            if isinstance(found, str):
+                results += [fault_result(self.part_weights, found)] * len(request.video_ids)
                 continue
-            for prompt, result in zip(request.prompts, found.values, strict=True):
+            for prompt, result in zip(request.prompts, found, strict=True):
                 results.append(self._checked(prompt, result, request.phase_dynamic))
         return results
 
     def _checked(self, prompt: Prompt, result: RewardResult, phase_dynamic: bool) -> RewardResult:
         if result.status is Status.FAULT:
             return result
-        wild = [name for name, value in result.parts.items() if not math.isfinite(value)]
-        if wild or not math.isfinite(result.value):
-            return self._fault(f"{' and '.join(wild) or 'the value'} is not finite")
+        if wrong := not_finite(result):
+            return fault_result(self.part_weights, wrong)
         if self._same_parts is not None:
             self._same_parts(prompt, result.parts, phase_dynamic)
         return result
-
-    def _fault(self, reason: str) -> RewardResult:
-        parts = dict.fromkeys(self.part_weights, math.nan)
-        return RewardResult(value=math.nan, parts=parts, status=Status.FAULT, reason=reason)
 
 
 class RemoteReconstructor:

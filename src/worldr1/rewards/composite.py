@@ -22,7 +22,7 @@ from worldr1.errors import InputError
 from worldr1.protocols import Critic, PerceptualDistance, QualityModel, Reconstructor, Renderer
 from worldr1.rewards.answers import check_digits, check_distances, check_reconstructions, check_scores
 from worldr1.rewards.depth_units import depth_units
-from worldr1.rewards.guard import Fault, Result, call_each
+from worldr1.rewards.guard import Fault, Result, call_each, fault_result
 from worldr1.rewards.meta_view import UNSEEN_GREY, expected_digit_score, meta_view_jobs, meta_view_side
 from worldr1.rewards.motion import motion_score
 from worldr1.rewards.quality import quality_reward
@@ -327,13 +327,7 @@ class CompositeReward:
 
     def _result(self, sample: _Sample) -> RewardResult:
         if sample.fault:
-            return RewardResult(
-                value=math.nan,
-                parts=dict.fromkeys(sample.part_names, math.nan),
-                status=Status.FAULT,
-                reason=sample.fault,
-                measures=sample.measures,
-            )
+            return fault_result(sample.part_names, sample.fault, sample.measures)
         in_3d = (S_META, S_RECON, S_TRAJ, S_MOTION)
         floor = dict.fromkeys(in_3d, self.config.rejected_value) if sample.rejected else {}
         gate = sample.measures.get(TRAVEL_SHARE, 1.0) if self.config.travel_gate else 1.0

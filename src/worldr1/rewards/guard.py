@@ -1,8 +1,11 @@
 """Calling models so that one bad sample costs one sample: an error is never a reward (DESIGN section 5)."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from worldr1.types import RewardResult, Status
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +36,23 @@ def call_each(
         return list(_checked(call, items))
     except FAULT_ERRORS:
         return [_alone(call, item, what) for item in items]
+
+
+def fault_result(parts: Iterable[str], reason: str, measures: Mapping[str, float] | None = None) -> RewardResult:
+    """What a video gets that nobody could score: no number that could be taken for a reward. parts: their names."""
+    return RewardResult(
+        value=math.nan,
+        parts=dict.fromkeys(parts, math.nan),
+        status=Status.FAULT,
+        reason=reason,
+        measures=dict(measures or {}),
+    )
+
+
+def not_finite(result: RewardResult) -> str:
+    """Which of a result's numbers are not, in words; "" if all are."""
+    wild = [name for name, value in result.parts.items() if not math.isfinite(value)]
+    return f"{' and '.join(wild) or 'the value'} is not finite" if wild or not math.isfinite(result.value) else ""
 
 
 def _alone(call: Callable[[Sequence[Item]], Sequence[Result]], item: Item, what: str) -> Result | Fault:

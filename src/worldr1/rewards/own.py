@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldr1.errors import InputError
 from worldr1.protocols import Reconstructor, VideoReward
-from worldr1.rewards.guard import Fault, call_each
+from worldr1.rewards.guard import Fault, call_each, fault_result, not_finite
 from worldr1.types import Prompt, RewardResult, Status, Trajectory
 
 SUM_TOLERANCE = 1e-4
@@ -112,9 +112,8 @@ class OwnReward:
         if answer.status is Status.FAULT:
             return self._fault(answer.reason or f"{self.name} says that it failed")
         self._check_parts(prompt, answer, phase_dynamic)
-        wild = [name for name, value in answer.parts.items() if not math.isfinite(value)]
-        if wild or not math.isfinite(answer.value):
-            return self._fault(f"{self.name}: {' and '.join(wild) or 'the value'} is not finite")
+        if wrong := not_finite(answer):
+            return self._fault(f"{self.name}: {wrong}")
         total = sum(self.part_weights[name] * value for name, value in answer.parts.items())
         if abs(answer.value - total) > SUM_TOLERANCE * max(1.0, abs(total)):
             raise InputError(
@@ -131,8 +130,7 @@ class OwnReward:
         )
 
     def _fault(self, reason: str) -> RewardResult:
-        parts = dict.fromkeys(self.part_weights, math.nan)
-        return RewardResult(value=math.nan, parts=parts, status=Status.FAULT, reason=reason)
+        return fault_result(self.part_weights, reason)
 
     def _check_parts(self, prompt: Prompt, answer: RewardResult, phase_dynamic: bool) -> None:
         found = frozenset(answer.parts)
