@@ -197,11 +197,8 @@ def _redrawn(pictures: Pictures) -> str:
         "re-render": paint(redrawn.drawn),
         "error": paint_error(redraw_error(redrawn, all_pixels)),
     }
-    cells = ["<span></span>", *(f"<span>frame {pictures.target_frames[i]}</span>" for i in chosen)]
-    for label, images in rows.items():
-        cells += [f"<span>{label}</span>", *(_image(images[i], label) for i in chosen)]
     return (
-        f'<div class="rows">{"".join(cells)}</div><p class="small">The re-render comes from the other '
+        f'{_rows(rows, chosen, pictures.target_frames)}<p class="small">The re-render comes from the other '
         "frames' geometry at the video's own recovered camera. Error: black is none, pale yellow "
         f"{FULL_SCALE:.2f} of the grey range and more; striped is not covered and not compared (covered: "
         f"{redrawn.coverage:.0%}).</p>"
@@ -248,14 +245,11 @@ def _moved(pictures: Pictures, video: Float[Tensor, "T 3 H W"]) -> str:
         return ""
     chosen = _evenly(len(residual), REDRAWN_FRAMES)
     first = len(video) - len(residual)
-    frames, maps = paint(video[first:]), paint_error(residual)
-    cells = ["<span></span>", *(f"<span>frame {first + i}</span>" for i in chosen)]
-    for label, images in {"video": frames, "motion": maps}.items():
-        cells += [f"<span>{label}</span>", *(_image(images[i], label) for i in chosen)]
+    rows = {"video": paint(video[first:]), "motion": paint_error(residual)}
     return (
-        f'<div class="rows">{"".join(cells)}</div><p class="small">Motion: what has changed in a quarter of the clip '
-        f"beyond what the camera explains; black is none, pale yellow {FULL_SCALE:.2f} of the grey range and more; "
-        "striped is not known.</p>"
+        f'{_rows(rows, chosen, range(first, len(video)))}<p class="small">Motion: what has changed in a quarter of '
+        f"the clip beyond what the camera explains; black is none, pale yellow {FULL_SCALE:.2f} of the grey range and "
+        "more; striped is not known.</p>"
     )
 
 
@@ -284,6 +278,14 @@ def digit_bars(probabilities: Sequence[float]) -> str:
             f'text-anchor="middle">{digit}</text>'
         )
     return f'<svg class="bars" viewBox="0 0 {width} {height}" role="img" aria-label="digits">{"".join(bars)}</svg>'
+
+
+def _rows(rows: Mapping[str, UInt8[Tensor, "V H W 3"]], chosen: Sequence[int], frames: Sequence[int]) -> str:
+    """The chosen pictures of each row under each other. frames: of the video, which each picture belongs to."""
+    cells = ["<span></span>", *(f"<span>frame {frames[i]}</span>" for i in chosen)]
+    for label, images in rows.items():
+        cells += [f"<span>{label}</span>", *(_image(images[i], label) for i in chosen)]
+    return f'<div class="rows">{"".join(cells)}</div>'
 
 
 def _picture(image: Float[Tensor, "3 H W"], alt: str, caption: str) -> str:

@@ -108,7 +108,7 @@ class RewardGroup:
     @property
     def ours(self) -> bool:
         """Whether these are the composite reward's parts, of which there are pictures."""
-        return set(self.known) <= PARTS.keys()
+        return set(PARTS) - {S_MOTION} <= set(self.known) <= set(PARTS)
 
 
 def title_of(name: str) -> str:
