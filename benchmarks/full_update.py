@@ -43,6 +43,7 @@ from worldr1.backends import architectures
 from worldr1.build import ExperimentConfig, choose_device, load_experiment
 from worldr1.errors import TrainingError
 from worldr1.planning.cards import CARDS, RESERVED_GIB, find_card, recognise
+from worldr1.planning.memory import TEXT
 from worldr1.planning.plan import Plan, make_plan
 from worldr1.planning.work import Guidance, Work
 from worldr1.session import Session
@@ -347,9 +348,14 @@ def compared(plan: Plan, rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
     for stage, named in (("rollout", "rollout"), ("decode", "decode"), ("trained step", "step")):
         peak = max(row.peak_gib.get(named, 0.0) for row in rows)
         found[f"peak in {named}, GiB"] = (always + plan.memory.stages[stage], peak)
-    training = [gib for stage, gib in plan.memory.stages.items() if stage != "text encoding"]
-    found["peak of an update, GiB"] = (always + max(training), max(max(r.peak_gib.values(), default=0.0) for r in rows))
+    found["peak of an update, GiB"] = (training_peak(plan), max(max(r.peak_gib.values(), default=0.0) for r in rows))
     return found
+
+
+def training_peak(plan: Plan) -> float:
+    """GiB that plan says an update takes at most: the text encoder is gone by then."""
+    training = [gib for stage, gib in plan.memory.stages.items() if stage != TEXT]
+    return sum(plan.memory.always.values()) + max(training)
 
 
 def comparison_table(found: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -378,15 +384,8 @@ def preset_table() -> list[str]:
 
 def prediction_row(name: str, plan: Plan) -> str:
     """The beginning of its line: all but what is measured."""
-    seconds, memory = plan.seconds, plan.memory
-    training = [gib for stage, gib in memory.stages.items() if stage != "text encoding"]
-    numbers = (
-        seconds.update,
-        seconds.rollout,
-        seconds.decode,
-        seconds.step,
-        sum(memory.always.values()) + max(training),
-    )
+    seconds = plan.seconds
+    numbers = (seconds.update, seconds.rollout, seconds.decode, seconds.step, training_peak(plan))
     return _line([f"`{name}`", *(f"{x:.1f}" for x in numbers), ""])
 
 

@@ -17,14 +17,6 @@ from worldr1.types import intrinsics_px
 
 Config = TypeVar("Config")
 
-SHORT_NAMES = {
-    "DA3-GIANT-1.1": "da3-giant-1.1",
-    "DA3-BASE": "da3-base",
-    "Qwen3-VL-4B": "qwen3-vl-4b",
-    "Qwen3-VL-2B": "qwen3-vl-2b",
-}
-"""What the backends call the models of the profiles."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRequest:
@@ -39,6 +31,11 @@ class ModelRequest:
     device: str
     clip: tuple[int, int, int]
     """Frames, height, width of the videos to come."""
+
+    @property
+    def short_name(self) -> str:
+        """What the backends call the model."""
+        return self.model.name.lower()
 
     def config(self, kind: type[Config], **given: Any) -> Config:
         """The backend's configuration: `given`, with the recipe's options on top. Raises ConfigError."""
@@ -56,7 +53,7 @@ class Loader(NamedTuple):
 
 def _reconstructor_config(request: ModelRequest) -> DepthAnything3Config:
     weights = "" if request.said == FROM_PROFILE else request.said
-    return request.config(DepthAnything3Config, model=SHORT_NAMES[request.model.name], weights=weights)
+    return request.config(DepthAnything3Config, model=request.short_name, weights=weights)
 
 
 def _load_reconstructor(config: DepthAnything3Config, request: ModelRequest) -> Any:
@@ -70,7 +67,7 @@ def _load_reconstructor(config: DepthAnything3Config, request: ModelRequest) -> 
 
 
 def _critic_config(request: ModelRequest) -> CriticConfig:
-    said, name = request.said, SHORT_NAMES[request.model.name]
+    said, name = request.said, request.short_name
     if said == RANDOM:  # which says a digit by chance only
         return request.config(CriticConfig, model=name, weights=RANDOM, min_digit_mass=0.0)
     if said.startswith(("http://", "https://")):

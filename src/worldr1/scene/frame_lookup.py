@@ -1,6 +1,5 @@
 """Where the pixels of one frame lie in another one, by depth and pose."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,18 +28,18 @@ class FrameLookup:
         return F.grid_sample(maps, self.grid.to(maps), padding_mode="border", align_corners=False)
 
 
-def look_up(reconstruction: Reconstruction, source: Sequence[int], target: Sequence[int]) -> FrameLookup:
+def look_up(reconstruction: Reconstruction, source: list[int], target: list[int]) -> FrameLookup:
     """Pixels of the source frames in the target frames, pairwise, in float64. The sky (confidence 0) is never seen."""
     poses, intrinsics = (
         part.to(reconstruction.depth.device, torch.float64)
         for part in (reconstruction.world_from_camera, reconstruction.intrinsics_px)
     )
-    target_from_source = inverse(poses[list(target)]) @ poses[list(source)]
-    points = unproject(reconstruction.depth[list(source)].double(), intrinsics[list(source)])
+    target_from_source = inverse(poses[target]) @ poses[source]
+    points = unproject(reconstruction.depth[source].double(), intrinsics[source])
     points = torch.einsum("nij,nhwj->nhwi", target_from_source[:, :3, :3], points)
     points = points + target_from_source[:, None, None, :3, 3]
-    pixels, depth = project(points, intrinsics[list(target)])
+    pixels, depth = project(points, intrinsics[target])
     height, width = reconstruction.depth.shape[-2:]
     grid = pixels / pixels.new_tensor((width, height)) * 2 - 1
     inside = (grid.abs() <= 1).all(dim=-1) & (depth > 0)
-    return FrameLookup(grid, depth, inside & (reconstruction.confidence[list(source)] > 0))
+    return FrameLookup(grid, depth, inside & (reconstruction.confidence[source] > 0))
