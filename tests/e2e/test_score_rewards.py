@@ -49,7 +49,7 @@ def test_a_pair_with_pictures_and_prompts_from_its_records(tmp_path: Path, capsy
     assert printed == json.loads((out / "rewards.json").read_text())
     (group,) = printed["groups"]
     assert group["prompt"] == PROMPT
-    assert list(group["absent"]) == ["s_meta"]
+    assert list(group["absent"]) == ["s_meta", "s_motion"]
     assert [video["path"] for video in group["videos"]] == PAIR
     # what training computes for these frames, at the size before they were enlarged
     config = load_experiment("mini")

@@ -72,9 +72,10 @@ def test_a_run_leaves_everything_the_interface_promises(finished: tuple[Path, st
     rows = read_metrics(run)
     assert [(row["update"], row["phase"]) for row in rows] == [(0, "main"), (1, "main"), (2, "dynamic")]
     given = load_experiment("mini-smoke").reward.weights
-    weights = {"s_meta": given.meta, "s_recon": given.recon, "s_traj": given.traj, "r_gen": given.gen}
+    main = {"s_meta": given.meta, "s_recon": given.recon, "s_traj": given.traj, "r_gen": given.gen}
     for row in rows:
-        parts = {"r_gen"} if row["phase"] == "dynamic" else {"r_gen", "s_recon", "s_traj", "s_meta"} & row.keys()
+        weights = {"r_gen": given.gen, "s_motion": given.motion} if row["phase"] == "dynamic" else main
+        parts = weights.keys() & row.keys()
         assert row.keys() >= STABLE | {f"{part}_std" for part in parts} | {"reward_std"}
         assert row["reward"] == pytest.approx(sum(weights[part] * row[part] for part in parts))
         assert (row["ratio_mean"], row["fault_fraction"]) == (1.0, 0.0)
