@@ -29,6 +29,7 @@ LABELS: Mapping[str, Label] = {
     "translation_error": Label(text="Translation error (relative to the request)", better=-1),
     "travel_depth_units": Label(text="Travel (depth units)"),
     "travel_ratio": Label(text="Travel: recovered / requested"),
+    "travel_share": Label(text="Travel: share of the requested, 1 at most"),
     "travel_deg": Label(text="Turn (degrees)", decimals=2),
     "mvcs_scale_free": Label(text="Depths of neighbouring frames agree (MVCS, scale-free)", better=1),
     "residual_motion": Label(text="Motion that the camera does not explain", decimals=4),
