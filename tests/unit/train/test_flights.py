@@ -15,6 +15,8 @@ from worldr1.protocols import LaterReward
 from worldr1.types import RewardResult
 
 FIVE = {"groups_per_update": 5, "groups_in_flight": 1, "decode_batch": 4}
+NAP = threading.Event()
+"""Never set."""
 
 
 class Later(FakeReward):
@@ -45,7 +47,10 @@ class Later(FakeReward):
 @pytest.mark.parametrize(("groups", "ahead"), [(1, 2), (3, 1), (5, 0), (5, 2)])
 def test_overlap_changes_no_result(make: Make, groups: int, ahead: int) -> None:
     change = {**FIVE, "groups_per_update": groups}
-    straight, later = make(plain := FakeReward(), **change), make(reward := Later(), **change, flights_ahead=ahead)
+    straight, later = (
+        make(plain := FakeReward(), **change),
+        make(reward := Later(gate=lambda number: NAP.wait(0.1)), **change, flights_ahead=ahead),
+    )
     assert isinstance(reward, LaterReward) and not isinstance(straight.reward, LaterReward)
     for _ in range(3):  # two main updates and a dynamic one
         assert untimed(later.update()) == untimed(straight.update())
@@ -119,8 +124,7 @@ def test_what_the_trainer_waited_is_said(make: Make) -> None:
         assert 0 < waited < reward_s and rollout > 0 and rollout + reward_s < all_s
         return all_s, rollout, reward_s, waited
 
-    nap = threading.Event()
-    slow = Later(gate=lambda number: nap.wait(0.2))
+    slow = Later(gate=lambda number: NAP.wait(0.2))
     *_, waited = times(slow, flights_ahead=0)
     assert waited >= 5 * 0.2
     times(Later())
