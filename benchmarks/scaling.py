@@ -211,10 +211,8 @@ def main_table(gpus: Sequence[int] = GPUS) -> list[str]:
             for way, case in zip(WAYS, three_ways(model, number), strict=True):
                 parts = [f"{case.mean(name):.0f}" for name in ("rollout", "decode", "score", "wait", "step", "barrier")]
                 reward = f"{case.reward_utilisation:.0%}" if case.layout.reward else ""
-                rows.append(
-                    [model.capitalize(), number, way, case.name, f"**{case.seconds:.0f}**", *parts]
-                    + [f"{case.utilisation:.0%}", reward]
-                )
+                cells = [model.capitalize(), number, way, case.name, f"**{case.seconds:.0f}**", *parts]
+                rows.append([*cells, f"{case.utilisation:.0%}", reward])
     return _table((*head, "barrier", "GPUs busy", "reward GPUs busy"), rows)
 
 
@@ -304,7 +302,7 @@ COLOURS = {
 }  # fmt: skip
 LEGEND = {
     "rollout": "rollout", "decode": "decode", "score": "rewards, in place", "wait": "waiting for rewards",
-    "step": "trained step", "barrier": "waiting for other ranks",
+    "step": "trained step", "barrier": "waiting for ranks, idle",
 }  # fmt: skip
 
 
@@ -314,7 +312,8 @@ def chart() -> str:
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 372" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="372" fill="white"/>',
-        '<text x="12" y="22" font-size="15">Simulated: seconds of an update, and where a policy GPU spends them</text>',
+        '<text x="12" y="22" font-size="15">Simulated: seconds of an update, and where the mean policy GPU spends them '
+        "(each number of GPUs has a scale of its own)</text>",
     ]
     for number, (name, words) in enumerate(LEGEND.items()):
         x = 12 + 163 * number
@@ -326,7 +325,7 @@ def chart() -> str:
         y = 84
         for gpus in GPUS:
             cases = three_ways(model, gpus)
-            scale = (column - 66) / max(case.seconds for case in cases)
+            scale = (column - 122) / max(case.seconds for case in cases)
             for way, case in zip(WAYS, cases, strict=True):
                 out += _bar(case, x, y, bar, scale)
                 if not number:
