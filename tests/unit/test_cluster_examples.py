@@ -42,7 +42,7 @@ def test_every_key_that_is_set_is_a_recipe_s(page: Path) -> None:
     words = SET.findall(page.read_text(encoding="utf-8"))
     assert words
     for key, value in words:
-        said = value.strip("`.,").replace("$actors", "6").replace("HOST", "host")
+        said = value.strip("`.,\"'").replace("$actors", "6").replace("HOST", "host")
         load_experiment("world-r1-small", [f"{key}={said}"])
 
 
