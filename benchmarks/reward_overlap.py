@@ -1,8 +1,9 @@
 """Does sampling go on while rewards elsewhere are computed, and does that change a number?
 
-    python benchmarks/reward_overlap.py [--groups 6] [--nap 1.0] [--updates 2]
+    python benchmarks/reward_overlap.py [--groups 6] [--nap 1.0] [--sampling 0] [--updates 2]
 
-`mini-smoke` with a reward that sleeps on one Ray actor: updates without overlap, with one and with two flights ahead,
+`mini-smoke` with a reward that sleeps on one Ray actor, and with --sampling a rollout that sleeps too, as a trainer does
+that waits for its GPU, so that two busy cores measure the waiting and not each other: updates without overlap, with one and with two flights ahead,
 beside what `cluster_simulation` makes of the first row's own stage times. The metrics of all must be equal but for the
 times. Needs `pip install 'worldr1[cluster]'` and no GPU.
 """
@@ -51,6 +52,14 @@ def updates(ahead: int, args: argparse.Namespace) -> list[dict[str, Any]]:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         session = Session.create(load_experiment("mini-smoke", words), Path(folder) / "run")
+        algorithm = session.trainer.algorithm
+        roll_out = algorithm.roll_out
+
+        def slow(*given: Any, **more: Any) -> Any:
+            time.sleep(args.sampling)
+            return roll_out(*given, **more)
+
+        algorithm.roll_out = slow
         try:
             return [dict(session.trainer.update()) for _ in range(args.updates + 1)][1:]
         finally:
@@ -80,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--groups", type=int, default=6, help="of an update, one a flight")
     parser.add_argument("--nap", type=float, default=1.0, help="seconds that the reward takes for a video")
+    parser.add_argument("--sampling", type=float, default=0.0, help="seconds that each flight's sampling takes besides")
     parser.add_argument("--updates", type=int, default=2)
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))  # the actors find this file as it is found here

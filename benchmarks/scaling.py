@@ -287,7 +287,8 @@ def fitted_table(model: str, gpus: int = 48) -> list[str]:
 
 def tables() -> list[str]:
     """All of the page's."""
-    blocks = [stage_table(), main_table(), sweep_table("small", 8), sweep_table("small", 96), sweep_table("large", 8)]
+    blocks = [stage_table(), main_table(), sweep_table("small", 8), sweep_table("small", 96)]
+    blocks += [sweep_table("large", 8), sweep_table("large", 96)]
     blocks += [fitted_table("small"), fitted_table("large")]
     blocks += [change_table("small", 8), change_table("small", 96), change_table("large", 96)]
     blocks += [rule_table("small"), rule_table("large")]
