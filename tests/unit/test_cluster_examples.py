@@ -43,7 +43,7 @@ def test_every_key_that_is_set_is_a_recipe_s(page: Path) -> None:
     assert words
     for key, value in words:
         said = value.strip("`.,\"'").replace("$actors", "6").replace("HOST", "host")
-        load_experiment("world-r1-small", [f"{key}={said}"])
+        load_experiment("world-r1-small", (f"{key}={said}",))
 
 
 def test_every_option_is_explained_and_nothing_is_of_one_machine() -> None:

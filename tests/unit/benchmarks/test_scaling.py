@@ -37,7 +37,7 @@ def test_the_picture_is_of_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("model", ["small", "large"])
 def test_stage_times_are_near_the_plan_s(model: str) -> None:
-    config = load_experiment(f"world-r1-{model}", ["sampler.ode_dtype=bfloat16"])
+    config = load_experiment(f"world-r1-{model}", ("sampler.ode_dtype=bfloat16",))
     plan = make_plan(model, config, CARDS["h200"], gpus=48, hours=24.0)
     times, layout = scaling.stage_times(model), Layout(policy=48, reward=0)
     sampler = config.sampler

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -85,14 +86,16 @@ def test_ranks_are_clients_of_one_pool_that_rank_0_starts_and_ends(remote: Remot
 
     def client(number: int, config: RemoteConfig = config) -> RemoteReward:
         rank = Rank(number=number, of=3, namespace="test")
-        actors = RayActors(config, NumberReward, "cpu", actor=SabotagedActor, rank=rank)
+        make: Any = NumberReward
+        actors = RayActors(config, make, "cpu", actor=SabotagedActor, rank=rank)
         return RemoteReward(actors, config, batch=BATCH, say=lambda line: None)
 
     with pytest.raises(ServerError, match=r"Rank 0 has started no reward actors within 0\.1 s"):
         client(1, replace(config, start_timeout_s=0.1))
     with ThreadPoolExecutor(3) as pool:
         first, *others = pool.map(client, range(3))
-        ids = [{handle._actor_id for handle in reward._actors._handles} for reward in (first, *others)]
+        pools: list[Any] = [reward._actors for reward in (first, *others)]
+        ids = [{handle._actor_id for handle in pool._handles} for pool in pools]
         assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 2
         rounds = list(pool.map(lambda reward: wrong_owners(reward, clients=2, videos=60), (first, *others)))
         assert [wrong for _, wrong in rounds] == [0, 0, 0] and min(scored for scored, _ in rounds) >= 60
