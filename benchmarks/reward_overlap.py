@@ -2,10 +2,10 @@
 
     python benchmarks/reward_overlap.py [--groups 6] [--nap 1.0] [--sampling 0] [--updates 2]
 
-`mini-smoke` with a reward that sleeps on one Ray actor, and with --sampling a rollout that sleeps too, as a trainer does
-that waits for its GPU: then two busy cores measure the waiting and not each other. Updates without overlap, with one and
-two flights ahead, beside what `cluster_simulation` makes of the first row's own stage times. The metrics of all must be
-equal but for the times. Needs `pip install 'worldr1[cluster]'` and no GPU.
+`mini-smoke` with a reward that sleeps on one Ray actor, and with --sampling a rollout that sleeps too, like a trainer
+that waits for its GPU: then two busy cores measure the waiting and not each other. Updates without overlap, with one
+and two flights ahead, beside what `cluster_simulation` makes of the first row's own stage times. The metrics of all
+must be equal but for the times. Needs `pip install 'worldr1[cluster]'` and no GPU.
 """
 
 import argparse

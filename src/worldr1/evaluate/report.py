@@ -31,15 +31,7 @@ CHARTS: Sequence[tuple[str, Mapping[str, str]]] = (
     ("Clipped samples (share)", {"clip_fraction": "clipped"}),
     ("Gradient norm before clipping", {"grad_norm": "norm"}),
     ("Masked samples (share)", {"fault_fraction": "faults", "rejected_fraction": "rejected"}),
-    (
-        "Seconds per update",
-        {
-            "seconds": "all",
-            "seconds_rollout": "rollout",
-            "seconds_reward": "decoding and reward",
-            "seconds_reward_wait": "of which waiting for rewards",
-        },
-    ),
+    ("Seconds per update", {"seconds": "all", "seconds_rollout": "rollout", "seconds_reward": "reward"}),
 )
 """Title, and the keys of metrics.jsonl with their names in the legend."""
 WATCHED = ("rotation_error_deg", "translation_error", "travel_depth_units", "image_gradient")
