@@ -1,6 +1,7 @@
 """Does every video get its own score, whatever happens to the reward's actors, and what does that cost?
 
     python benchmarks/reward_pool.py owners                 # wrong-owner scores, 1, 2 and 8 clients
+    python benchmarks/reward_pool.py ranks                  # the same with clients in processes of their own
     python benchmarks/reward_pool.py faults                 # injected, survived, masked
     python benchmarks/reward_pool.py overhead               # seconds per video against the same reward in process
     python benchmarks/reward_pool.py training --out DIR     # mini-smoke, its actors killed again and again
@@ -32,6 +33,7 @@ from torch import Tensor
 from worldr1.cluster.actor import Arithmetic, RewardActor
 from worldr1.cluster.messages import Answer, Packed, Request, pack
 from worldr1.cluster.pool import ActorLost, Done
+from worldr1.cluster.ranks import Rank
 from worldr1.cluster.ray_actors import RayActors
 from worldr1.cluster.reward import RemoteReward
 from worldr1.rewards.remote import RemoteConfig
@@ -123,7 +125,7 @@ class ThreadActors:
     """`pool.Actors` in threads of this process, which can also answer late and twice. `sleep` 3600 hangs a thread."""
 
     def __init__(self, num: int, *, restarts: int = 10**6, slowest_s: float = 0.002) -> None:
-        self.num = num
+        self.num, self.first = num, 0
         self._slowest_s, self._restarts = slowest_s, [restarts] * num
         self._lock = threading.Lock()
         self._lives = [0] * num
@@ -252,6 +254,61 @@ def owners(args: argparse.Namespace) -> None:
             print(f"| {clients} | {args.actors} | {scored} | {wrong} | {rate:.0f} |", flush=True)
 
 
+def ranks(args: argparse.Namespace) -> None:
+    """Wrong-owner scores of processes that share one pool, as torchrun's ranks do; one actor is killed meanwhile."""
+    import ray
+
+    print("| ranks | actors | killed | scores | wrong owner | faults | videos/s |\n|---|---|---|---|---|---|---|")
+    with ray_reward(RemoteConfig(actors=1, cpus=0)):  # whose Ray it is
+        address = ray.get_runtime_context().gcs_address
+        for of in (1, 2, 8):
+            begin = time.monotonic()
+            command = [
+                sys.executable,
+                __file__,
+                "rank",
+                "--actors",
+                str(args.actors),
+                "--videos",
+                str(args.videos // of),
+            ]
+            processes = [
+                subprocess.Popen(
+                    [*command, "--address", address],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, "RANK": str(number), "WORLD_SIZE": str(of), "TORCHELASTIC_RUN_ID": str(begin)},
+                )
+                for number in range(of)
+            ]
+            found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+            totals = {name: sum(row[name] for row in found) for name in ("killed", "scored", "wrong", "faults")}
+            rate = totals["scored"] / max(row["seconds"] for row in found)
+            numbers = " | ".join(str(totals[name]) for name in ("killed", "scored", "wrong", "faults"))
+            print(f"| {of} | {args.actors} | {numbers} | {rate:.0f} |", flush=True)
+
+
+def rank(args: argparse.Namespace) -> None:
+    """One of them; prints what it saw. The last rank kills an actor half way."""
+    config = RemoteConfig(address=args.address, actors=args.actors, cpus=0, restarts=100)
+    here = Rank.here()
+    with ray_reward(config) as reward:
+        begin, scored, wrong, faulty, killed = time.monotonic(), 0, 0, 0, 0
+        rng, first = random.Random(here.number), here.number * 1_000_000
+        while scored + faulty < args.videos:
+            kills = not killed and here.number == here.of - 1 and scored > args.videos / 2
+            numbers = [first + scored + faulty + i for i in range(rng.randint(1, 9))]
+            killed += kills
+            for number, result in zip(numbers, ask(reward, numbers, "killed" if kills else "none"), strict=True):
+                scored += result.status is Status.OK
+                faulty += result.status is Status.FAULT
+                wrong += result.status is Status.OK and result.value != number
+        seconds = time.monotonic() - begin
+        if here.number == 0:  # whoever starts the actors ends them
+            time.sleep(args.linger)
+    print(json.dumps({"killed": killed, "scored": scored, "wrong": wrong, "faults": faulty, "seconds": seconds}))
+
+
 def faults(args: argparse.Namespace) -> None:
     """One thing after the other, on Ray and (late, duplicate) in threads."""
     print("| what goes wrong | requests | videos | survived | masked | invented |\n|---|---|---|---|---|---|")
@@ -341,11 +398,15 @@ def training(args: argparse.Namespace) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("owners", "faults", "overhead", "training"))
+    parser.add_argument("what", choices=("owners", "ranks", "rank", "faults", "overhead", "training"))
     parser.add_argument("--actors", type=int, default=3)
     parser.add_argument("--videos", type=int, default=3000, help="scores per row of owners")
     parser.add_argument(
         "--times", type=int, default=5, help="requests per row of faults, ten times as many of fast ones"
+    )
+    parser.add_argument("--address", default="", help="of the Ray that a rank uses")
+    parser.add_argument(
+        "--linger", type=float, default=15.0, help="seconds that rank 0 waits for the others at the end"
     )
     parser.add_argument("--updates", type=int, default=6, help="of training")
     parser.add_argument("--every", type=float, default=12.0, help="most seconds between two kills of training")
@@ -353,7 +414,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "training" and args.out is None:
         parser.error("training needs --out")
-    {"owners": owners, "faults": faults, "overhead": overhead, "training": training}[args.what](args)
+    {"owners": owners, "ranks": ranks, "rank": rank, "faults": faults, "overhead": overhead, "training": training}[
+        args.what
+    ](args)
 
 
 if __name__ == "__main__":

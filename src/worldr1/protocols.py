@@ -172,3 +172,31 @@ class VideoReward(Protocol):
         value that is not finite means the same.
         """
         ...
+
+
+class PendingRewards(Protocol):
+    """Rewards that are being computed elsewhere."""
+
+    def done(self) -> bool:
+        """Whether `result` returns at once."""
+        ...
+
+    def result(self) -> list[RewardResult]:
+        """One per video, in order; waits for them. Raises what the call would have raised."""
+        ...
+
+
+@runtime_checkable
+class LaterReward(Protocol):
+    """A `VideoReward` that takes nothing from the policy's process while it scores, so that sampling may go on."""
+
+    def submit(
+        self,
+        videos: Float[Tensor, "B T 3 H W"],
+        prompts: Sequence[Prompt],
+        trajectories: Sequence[Trajectory | None],
+        phase_dynamic: bool,
+        /,
+    ) -> PendingRewards:
+        """What the call itself takes and says, without waiting. Holds no memory of the videos' device afterwards."""
+        ...

@@ -44,6 +44,8 @@ class Actors(Protocol):
     """Processes that answer, by number. Nothing here waits: `done` is called later, from any thread."""
 
     num: int
+    first: int
+    """Where this client turns to first, so that clients of one pool are spread over it."""
 
     def about(self, actor: int, done: Done) -> None:
         """Has the actor load its reward; brings an `About`."""
@@ -233,7 +235,8 @@ class Pool:
         ready = [actor for actor in self._actors if actor.ready]
         fresh = [actor for actor in ready if actor.number not in job.tried]
         free = [actor for actor in fresh or ready if len(actor.line) < self._config.in_flight]
-        return min(free, key=lambda actor: len(actor.line), default=None)
+        num, first = self._calls.num, self._calls.first
+        return min(free, key=lambda actor: (len(actor.line), (actor.number - first) % num), default=None)
 
     def _send(self, actor: _Actor, job: _Job) -> None:
         job.attempts += 1

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,11 +25,13 @@ import torch
 from worldr1.cluster.actor import Arithmetic, RewardActor
 from worldr1.cluster.messages import Request, pack
 from worldr1.cluster.pool import ActorLost, Done
+from worldr1.cluster.ranks import Rank, actor_name
 from worldr1.errors import InputError, ServerError
 from worldr1.protocols import VideoReward
 from worldr1.rewards.remote import RemoteConfig
 
 ADDRESS = "RAY_ADDRESS"
+POLL_S = 0.2
 HINT = "pip install 'worldr1[cluster]'"
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
@@ -71,27 +74,55 @@ class RayActors:
         device: str,
         *,
         actor: type[RewardActor] = RewardActor,
+        rank: Rank | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """make: builds the reward, in the actor's process. device: of the run. actor: the class, for tests.
+        """make: builds the reward, in the actor's process. device: of the run. actor: the class, for tests. rank: of
+        this process among those that share the actors (`cluster.ranks`); None: as torchrun says.
 
-        Raises InputError without Ray, for an address that nobody answers at, and for GPUs that are not there.
+        Raises InputError without Ray, without an address where there are several ranks, for an address that nobody
+        answers at, and for GPUs that are not there; ServerError if rank 0 starts no actors.
         """
         check_ray()
-        self.num = config.actors
+        self._rank = rank or Rank.here()
+        if self._rank.shares and not _address(config):
+            raise InputError(
+                f"{self._rank.of} ranks share the reward's actors, which need a Ray that all of them reach: start one "
+                "on every node (ray start) and set reward.remote.address (docs/rewards_elsewhere.md)."
+            )
+        self.num, self.first = config.actors, self._rank.first_of(config.actors)
         gpus = config.gpus_on(device)
         self._ray, self._leave = _connect(config, device, gpus)
         try:
-            _check_resources(self._ray, config, gpus, own=not _address(config), say=say)
             self._errors: Any = importlib.import_module("ray.exceptions")
-            remote = self._ray.remote(actor).options(
-                num_cpus=config.cpus, num_gpus=gpus, max_restarts=config.restarts, max_task_retries=0
-            )
-            arguments = (make, "cuda" if gpus else "cpu", Arithmetic.here())
-            self._handles = [remote.remote(*arguments) for _ in range(self.num)]
+            if self._rank.number:
+                self._handles = self._found(config.start_timeout_s)
+                return
+            _check_resources(self._ray, config, gpus, own=not _address(config), say=say)
+            size = {"num_cpus": config.cpus, "num_gpus": gpus, "max_restarts": config.restarts, "max_task_retries": 0}
+            remote, arguments = self._ray.remote(actor), (make, "cuda" if gpus else "cpu", Arithmetic.here())
+            self._handles = [remote.options(**size, **self._named(i)).remote(*arguments) for i in range(self.num)]
         except BaseException:
             self._leave()
             raise
+
+    def _named(self, actor: int) -> dict[str, str]:
+        shared = {"name": actor_name(actor), "namespace": self._rank.namespace}
+        return shared if self._rank.shares else {}
+
+    def _found(self, timeout_s: float) -> list[Any]:
+        """The actors that rank 0 starts."""
+        handles, deadline = [], time.monotonic() + timeout_s
+        while len(handles) < self.num:
+            try:
+                handles.append(self._ray.get_actor(**self._named(len(handles))))
+            except ValueError as error:  # Ray's for a name that is not there (yet)
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"Rank 0 has started no reward actors within {timeout_s:g} s: look at what it says."
+                    ) from error
+                time.sleep(POLL_S)
+        return handles
 
     def about(self, actor: int, done: Done) -> None:
         """Waits for a restart that is going on; `ActorLost` for good once there is none left."""
@@ -109,9 +140,9 @@ class RayActors:
             self._ray.kill(self._handles[actor], no_restart=False)
 
     def close(self) -> None:
-        """Ends the actors, and Ray if it was started here."""
+        """Ends the actors, which rank 0 does for all, and Ray if it was started here."""
         handles, self._handles = self._handles, []  # a second time Ray's functions would start another Ray
-        for handle in handles:
+        for handle in handles if not self._rank.number else ():
             with contextlib.suppress(Exception):
                 self._ray.kill(handle)
         self._leave()

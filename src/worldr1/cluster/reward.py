@@ -95,7 +95,8 @@ class RemoteReward:
         trajectories: Sequence[Trajectory | None],
         phase_dynamic: bool,
     ) -> Pending:
-        """The same without waiting. The videos must not change until the results are there."""
+        """The same without waiting: the videos are copied to host memory now, or must not change if they are there."""
+        videos = videos.detach().to("cpu", torch.float32)
         requests = [
             self._request(
                 "score",

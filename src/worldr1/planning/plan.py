@@ -182,7 +182,10 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     if config.reward.placement == "remote":
         number = config.reward.remote.actors
         several = f" by one actor: {number} take 1/{number} of these seconds" if number > 1 else ""
-        notes.append(f"remote reward models are taken to be as fast as on this GPU, and waited for{several}")
+        notes.append(
+            f"remote reward models are taken to be as fast as on this GPU, and waited for{several}; sampling "
+            "that goes on meanwhile (train.flights_ahead) is not counted"
+        )
     if config.model.compile:
         notes.append("memory is counted as without torch.compile, which keeps less")
     if gpus > 1:

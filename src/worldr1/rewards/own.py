@@ -24,7 +24,7 @@ SUM_TOLERANCE = 1e-4
 RESERVED = frozenset(
     {"update", "phase", "reward", "reward_std", "reward_best", "fault_fraction", "rejected_fraction", "kept_groups"}
     | {"loss", "flow_matching", "kl", "kl_sum", "ratio_mean", "ratio_deviation", "clip_fraction", "grad_norm"}
-    | {"skipped", "seconds", "seconds_rollout", "seconds_reward"}
+    | {"skipped", "seconds", "seconds_rollout", "seconds_reward", "seconds_reward_wait"}
 )
 """Fields of metrics.jsonl (docs/architecture.md)."""
 

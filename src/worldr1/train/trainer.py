@@ -23,7 +23,7 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
 from worldr1.protocols import TrainablePolicy, VideoReward
 from worldr1.rl.phases import Phase
-from worldr1.rollout.collector import GroupBatch, collect, reward_metrics
+from worldr1.rollout.collector import GroupBatch, reward_metrics
 from worldr1.rollout.sampler import GroupRequest
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
@@ -31,6 +31,7 @@ from worldr1.train.algorithm import Algorithm, Method, ScoredGroup
 from worldr1.train.best_of_n import BestOfN
 from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
+from worldr1.train.flights import Flights
 from worldr1.train.flow_grpo import FlowGrpo
 from worldr1.train.lora import copy_merged, load_parameters
 from worldr1.train.startup import FirstGradient
@@ -60,6 +61,10 @@ class TrainConfig:
     """Groups that are sampled, decoded and scored at a time; those done wait in host memory for the optimizer step,
     whose gradient is the same. 1 needs the least GPU memory. None: all of an update's groups at once, which is the
     fastest for small models."""
+    flights_ahead: int = 2
+    """With rewards elsewhere (`reward.placement = "remote"`): most times `groups_in_flight` groups whose rewards are
+    still being computed while the next ones are sampled; their videos wait in host memory. 0: each is waited for. The
+    results are the same."""
     trainable: Literal["lora", "full"] = "lora"
     lr: float = 1e-4
     weight_decay: float = 1e-4
@@ -84,7 +89,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         counts = ("updates", "groups_per_update", "decode_batch", "checkpoint_every", "keep_last", "max_skipped")
-        for name, low in {"group_size": 2, "weight_decay": 0, **dict.fromkeys(counts, 1)}.items():
+        for name, low in {"group_size": 2, "weight_decay": 0, "flights_ahead": 0, **dict.fromkeys(counts, 1)}.items():
             if not getattr(self, name) >= low:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}: give at least {low}.")
         if self.groups_in_flight is not None and self.groups_in_flight < 1:
@@ -208,14 +213,16 @@ class Trainer:
         prompts, embeddings = self._draw_prompts(number, phase)
         if self.ode_policy is not None:
             copy_merged(self.policy.transformer, self.ode_policy.transformer)
-        groups: list[GroupBatch] = []
-        reward_s = 0.0
+        flights = Flights(
+            self.reward,
+            ahead=self.config.flights_ahead,
+            std_floor=self.config.std_floor,
+            phase_dynamic=phase is Phase.DYNAMIC,
+        )
         for slots in self._flights():
-            rollouts = self._roll_out(number, {slot: prompts[slot] for slot in slots}, embeddings)
-            scoring = time.monotonic()
-            groups += self._score(rollouts, phase)
-            reward_s += time.monotonic() - scoring
-        rollout_s = time.monotonic() - start - reward_s
+            self._score(self._roll_out(number, {slot: prompts[slot] for slot in slots}, embeddings), flights)
+        groups = flights.all_scored()
+        rollout_s = time.monotonic() - start - flights.spent_s
         metrics: Metrics = {"update": number, "phase": phase.value, **reward_metrics(groups)}
         metrics |= self._mean_measures(groups)
         num_faults = self._check_faults(groups)
@@ -225,7 +232,8 @@ class Trainer:
             self.counters.faults += num_faults
             self.updates_done += 1
             seconds = time.monotonic() - start
-            metrics |= {"seconds": seconds, "seconds_rollout": rollout_s, "seconds_reward": reward_s}
+            metrics |= {"seconds": seconds, "seconds_rollout": rollout_s}
+            metrics |= {"seconds_reward": flights.spent_s, "seconds_reward_wait": flights.waited_s}
             record(metrics)
         if self.counters.skipped_in_a_row >= self.config.max_skipped:
             raise TrainingError(
@@ -271,18 +279,11 @@ class Trainer:
     def _start_noise(self, path: Trajectory | None, seeds: Sequence[int]) -> Tensor:
         return start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans).to(self.device)
 
-    def _score(self, rollouts: Sequence[Rollout], phase: Phase) -> list[GroupBatch]:
-        latents = torch.cat([rollout.latents for rollout in rollouts])
-        videos = torch.cat([self.policy.decode(part) for part in latents.split(self.config.decode_batch)])
-        members = [rollout for rollout in rollouts for _ in rollout.seeds]
-        results = self.reward(
-            videos, [r.prompt for r in members], [r.trajectory for r in members], phase is Phase.DYNAMIC
-        )
-        size = self.config.group_size
-        grouped = [results[start : start + size] for start in range(0, len(results), size)]
+    def _score(self, rollouts: Sequence[Rollout], flights: Flights) -> None:
+        latents = torch.cat([rollout.latents for rollout in rollouts]).split(self.config.decode_batch)
         if len(rollouts) < self.config.groups_per_update:  # the other groups need the GPU's memory
             rollouts = [rollout.to("cpu") for rollout in rollouts]
-        return collect(rollouts, grouped, std_floor=self.config.std_floor)
+        flights.score(rollouts, lambda: torch.cat([self.policy.decode(part) for part in latents]))
 
     def _mean_measures(self, groups: Sequence[GroupBatch]) -> dict[str, float]:
         """Mean over valid members of what is measured and not rewarded."""

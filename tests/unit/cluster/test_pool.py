@@ -18,6 +18,16 @@ from worldr1.rewards.remote import RemoteConfig
 from worldr1.types import Prompt, RewardResult, Status
 
 
+def test_of_equally_busy_actors_a_client_turns_to_its_own_first_one() -> None:
+    actors = ByHand(3, lambda actor, request, attempt: right(request, attempt))
+    actors.first = 1
+    with reward_on(actors) as reward:
+        for number in range(4):
+            assert reward.counts.answered == number
+            ask(reward, [number])
+    assert [actor for actor, _ in actors.asked] == [1, 1, 1, 1]
+
+
 def reward_on(actors: Any, *, batch: int = BATCH, same_parts: SameParts | None = None, **config: Any) -> RemoteReward:
     settings = RemoteConfig(**{"actors": actors.num, "timeout_s": 10.0, **config})
     return RemoteReward(actors, settings, batch=batch, same_parts=same_parts, say=lambda line: None)
@@ -115,6 +125,7 @@ class ByHand:
     """Actors whose answers are made by a function of (actor, request, attempt)."""
 
     def __init__(self, num: int, answer: Callable[[int, Request, int], Any], about: Any = None) -> None:
+        self.first = 0
         self.num, self.answer, self.said = num, answer, about or About("none", {"look": 1.0}, False)
         self.restarted: list[int] = []
         self.asked: list[tuple[int, int]] = []

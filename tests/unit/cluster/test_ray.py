@@ -7,15 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from remote_rewards import Actor, BothRewards, mini_reward
-from reward_pool import ask, wrong_owners
+from reward_pool import BATCH, NumberReward, SabotagedActor, ask, wrong_owners
 
+from worldr1.cluster.ranks import Rank
 from worldr1.cluster.ray_actors import RayActors
 from worldr1.cluster.reward import RemoteReward
+from worldr1.errors import ServerError
 from worldr1.rewards.remote import RemoteConfig
 from worldr1.testing import example_clips
 from worldr1.types import Status
@@ -75,6 +80,33 @@ def _listening() -> list[str]:
     return [line for line in lines if line.split()[3] == "0A"]
 
 
+def test_ranks_are_clients_of_one_pool_that_rank_0_starts_and_ends(remote: RemoteReward) -> None:
+    """The Ray of `remote`, with a pool of its own. Clients in processes of their own: benchmarks/reward_pool.py."""
+    config = RemoteConfig(address="auto", actors=2, cpus=0, restarts=20, start_timeout_s=60)
+
+    def client(number: int, config: RemoteConfig = config) -> RemoteReward:
+        rank = Rank(number=number, of=3, namespace="test")
+        make: Any = NumberReward
+        actors = RayActors(config, make, "cpu", actor=SabotagedActor, rank=rank)
+        return RemoteReward(actors, config, batch=BATCH, say=lambda line: None)
+
+    with pytest.raises(ServerError, match=r"Rank 0 has started no reward actors within 0\.1 s"):
+        client(1, replace(config, start_timeout_s=0.1))
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(client, range(3))
+        pools: list[Any] = [reward._actors for reward in (first, *others)]
+        ids = [{handle._actor_id for handle in pool._handles} for pool in pools]
+        assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 2
+        rounds = list(pool.map(lambda reward: wrong_owners(reward, clients=2, videos=60), (first, *others)))
+        assert [wrong for _, wrong in rounds] == [0, 0, 0] and min(scored for scored, _ in rounds) >= 60
+        others[0].close()  # it goes home; the others still have theirs
+        assert [r.value for r in ask(others[1], range(6), "killed")] == list(range(6))
+        assert [r.value for r in ask(first, range(6))] == list(range(6))
+    first.close()
+    assert {r.status for r in ask(others[1], range(4))} == {Status.FAULT}
+    others[1].close()
+
+
 def test_closing_twice_starts_no_other_ray(remote: RemoteReward) -> None:
     import ray
 
@@ -87,8 +119,10 @@ def test_closing_twice_starts_no_other_ray(remote: RemoteReward) -> None:
 INTERRUPTED = """
 import sys
 from reward_pool import NumberReward, SabotagedActor, ask
+from worldr1.cluster.ranks import Rank
 from worldr1.cluster.ray_actors import RayActors
 from worldr1.cluster.reward import RemoteReward
+from worldr1.errors import ServerError
 from worldr1.rewards.remote import RemoteConfig
 
 config = RemoteConfig(actors=1, cpus=0.5)
