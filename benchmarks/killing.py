@@ -190,6 +190,7 @@ def _work(job: Callable[[], int], log: Path) -> None:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # pytest has put others there
         code = job()
         sys.stdout.flush()
         sys.stderr.flush()

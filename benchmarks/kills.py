@@ -1,6 +1,6 @@
 """Kills a run again and again, resumes it every time, and holds it against the run that nobody killed.
 
-    python benchmarks/kills.py cli [--kills 200] [--mean-s 5] [--slow-save-s 1] [--updates 200] [--work DIR] [--out JSON]
+    python benchmarks/kills.py cli [--kills 200] [--mean-s 5] [--slow-save-s 1] [--updates 200] [--work DIR] [--out F]
     python benchmarks/kills.py trainer --kills 1000 --mean-s 0.4 --slow-save-s 0.1
 
 `cli`: `worldr1 train mini-smoke` as it is, a checkpoint after every update, on the CPU. `trainer`: the same session,
@@ -33,10 +33,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from killing import Life, Phases, live
 from machine import heading
+from tiny_session import differences, tiny_models, train
+from tiny_wan import save_tiny_wan
 
 from worldr1.cli import main as worldr1
-from worldr1.train.checkpoint import CHECKPOINTS, list_checkpoints
-from worldr1.train.runlog import RECIPE_FILE, read_metrics
+from worldr1.train.checkpoint import RECIPE_FILE
 
 Job = Callable[[Path], int]
 """Starts the run in a folder, or goes on with it; an exit code."""
@@ -54,50 +55,15 @@ def command_line(updates: int) -> Job:
     return job
 
 
-def tiny_session(folder: Path, updates: int) -> Job:
-    """The session's training alone, around `tests/tiny_trainer.py`. folder: of `tests/tiny_wan.py`."""
-    from tiny_trainer import SCORES, FakeReward, build_trainer
-
-    from worldr1 import session as sessions
-    from worldr1.build import load_experiment
-
-    config = load_experiment("mini-smoke", ("device=cpu", f"train.updates={updates}", "train.checkpoint_every=1"))
-    prompts = sessions._prompts(config)
-    sessions._prompts = lambda config: prompts
+def tiny_network(folder: Path, updates: int) -> Job:
+    """The session's training alone, around the tiny random Wan of the tests. folder: of `tests/tiny_wan.py`."""
 
     def job(run: Path) -> int:
-        sessions._trainer = lambda config, prompts: build_trainer(folder, FakeReward(*SCORES))  # type: ignore[assignment]
-        known = (run / RECIPE_FILE).is_file()
-        session = sessions.Session.resume(config, run) if known else sessions.Session.create(config, run)
-        with session.log:
-            session._train()
+        with tiny_models(folder):
+            train(run, updates=updates)
         return 0
 
     return job
-
-
-def differences(run: Path, reference: Path) -> list[str]:
-    """In which files a finished run is not the one that nobody killed."""
-    found = []
-    numbers = [row["update"] for row in read_metrics(run)]
-    if numbers != list(range(len(numbers))):
-        found.append("metrics.jsonl: a row is missing or there twice")
-    if _untimed(run) != _untimed(reference):
-        found.append("metrics.jsonl")
-    names = [Path(CHECKPOINTS, path.name) for path in list_checkpoints(reference)]
-    files = [path.relative_to(reference) for name in names for path in (reference / name).iterdir()]
-    files += [path.relative_to(reference) for path in reference.glob("final/*.safetensors")]
-    files += [path.relative_to(reference) for path in reference.glob("previews/*/records.json")]
-    if list_checkpoints(run)[-1].name != list_checkpoints(reference)[-1].name:
-        found.append("number of the last checkpoint")
-    for file in files:
-        if not (run / file).is_file() or (run / file).read_bytes() != (reference / file).read_bytes():
-            found.append(str(file))
-    return found
-
-
-def _untimed(run: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in read_metrics(run)]
 
 
 @dataclass(kw_only=True)
@@ -173,7 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     work = args.work or Path(tempfile.mkdtemp(prefix="worldr1-kills-"))
     work.mkdir(parents=True, exist_ok=True)
-    job = command_line(args.updates) if args.level == "cli" else tiny_session(_tiny_folder(work), args.updates)
+    job = (
+        command_line(args.updates)
+        if args.level == "cli"
+        else tiny_network(save_tiny_wan(work / "tiny-wan"), args.updates)
+    )
     print(heading(), flush=True)
     reference = work / "reference"
     if not reference.exists():
@@ -193,12 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(work)
     good = not (found["failed"] or found["differences"] or found["damaged_checkpoints"])
     return 0 if good and max(found["lost_updates"], default=0) <= 1 else 1
-
-
-def _tiny_folder(work: Path) -> Path:
-    from tiny_wan import save_tiny_wan
-
-    return save_tiny_wan(work / "tiny-wan")
 
 
 if __name__ == "__main__":

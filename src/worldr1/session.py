@@ -293,7 +293,7 @@ class Session:
         """Of the checkpoint that is due: the mean reward of the main phase's updates since the one before."""
         last = self.trainer.updates_done - self.config.train.checkpoint_every
         rows = [row for row in read_metrics(self.run_dir) if row["update"] >= last and row["phase"] == Phase.MAIN]
-        rewards = [row["reward"] for row in rows if row["reward"] is not None]
+        rewards = [row["reward"] for row in rows if row.get("reward") is not None]  # none where nobody was valid
         return fmean(rewards) if rewards else None
 
     def _ratio_limits(self) -> RatioLimits:
