@@ -149,7 +149,7 @@ class Life:
         return asdict(self) | {"lost": self.lost, "in_save": self.in_save}
 
 
-def live(job: Callable[[], int], run: Path, phases: Phases, *, kill_after_s: float | None, log: Path) -> Life:
+def live(job: Callable[[], int], run: Path, phases: Phases, kill_after_s: float | None, *, log: Path) -> Life:
     """Forks a process that does `job` (an exit code) and kills it after so many seconds, or never."""
     phases.clear()
     phases.note("start")

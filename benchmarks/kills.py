@@ -9,7 +9,8 @@ The time from a start to its kill is drawn from an exponential distribution, whi
 time kills are uniform, whatever it is doing. --slow-save-s stretches the writing of checkpoints (a hook of the harness)
 so that many kills fall into it. A run that ends before all kills are dealt out is followed by another one.
 Each run must end as the one that nobody killed: the last checkpoint's files, the adapter, the evaluations and
-metrics.jsonl but for its seconds. Exit code 1 if anything is not so.
+metrics.jsonl but for its seconds. Exit code 1 if anything is not so. With --work, the same command goes on where it was
+interrupted, and with more --kills after it was over.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,30 +78,30 @@ class Harness:
     seed: int
 
     def run(self, kills: int, say: Callable[[str], None]) -> tuple[list[Life], list[str]]:
-        """All lives, in order, and what differed at the end of a run from `work/reference`."""
-        phases, draw = Phases(), random.Random(self.seed)
-        lives: list[Life] = []
+        """All lives, in order, and what differed at the end of a run from `work/reference`.
+
+        Goes on where an earlier call with the same folder was interrupted: `work/lives.jsonl` has its lives.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        phases, file = Phases(), self.work / "lives.jsonl"
+        lives = [Life(**json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
         wrong: list[str] = []
-        number = 0
-        while sum(life.ended == "killed" for life in lives) < kills:
-            run, ended = self.work / f"run{number}", ""
-            while ended != "finished":
-                dead = sum(life.ended == "killed" for life in lives)
-                life = live(
-                    lambda run=run: self._life(run, phases),
-                    run,
-                    phases,
-                    kill_after_s=draw.expovariate(1 / self.mean_s) if dead < kills else None,
-                    log=self.work / "life.log",
-                )
-                lives.append(life)
-                ended = life.ended
-                say(f"{dead} killed before, {life.saved} updates saved, {life.rows} rows; {life.phase} | {life.writer}")
-                if ended == "failed":
-                    return lives, [*wrong, f"run{number} failed: {life.said}"]
-            wrong += [f"run{number}: {name}" for name in differences(run, self.work / "reference")]
-            number += 1
-        return lives, wrong
+        while True:
+            dead, over = (sum(life.ended == ended for life in lives) for ended in ("killed", "finished"))
+            if lives and lives[-1].ended == "finished":
+                found = differences(self.work / f"run{over - 1}", self.work / "reference")
+                wrong += [f"run{over - 1}: {name}" for name in found]
+                if dead >= kills:
+                    return lives, wrong
+            run, draw = self.work / f"run{over}", random.Random(f"{self.seed}/{len(lives)}")
+            kill_after_s = draw.expovariate(1 / self.mean_s) if dead < kills else None
+            life = live(lambda run=run: self._life(run, phases), run, phases, kill_after_s, log=self.work / "life.log")
+            lives.append(life)
+            with file.open("a") as out:
+                out.write(json.dumps(asdict(life)) + "\n")
+            say(f"{dead} killed before, {life.saved} updates saved, {life.rows} rows; {life.phase} | {life.writer}")
+            if life.ended == "failed":
+                return lives, [*wrong, f"{run.name} failed: {life.said}"]
 
     def _life(self, run: Path, phases: Phases) -> int:
         phases.watch(self.slow_save_s)
@@ -148,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reference = work / "reference"
     if not reference.exists():
         start = time.monotonic()
-        life = live(lambda: job(reference), reference, Phases(), kill_after_s=None, log=work / "reference.log")
+        life = live(lambda: job(reference), reference, Phases(), None, log=work / "reference.log")
         print(f"the run that nobody kills: {life.ended} in {time.monotonic() - start:.0f} s", flush=True)
         if life.ended != "finished":
             print(life.said)

@@ -31,18 +31,24 @@ def tiny_models(folder: Path, reward: Callable[[], Any] = FakeReward, **changes:
         yield
 
 
-def begin_or_go_on(run: Path, *words: str, updates: int) -> Session:
+def begin_or_go_on(run: Path, *words: str, updates: int, override: bool = False) -> Session:
     """A session in `run` of so many updates, resumed if there is one. words: of the recipe."""
     config = load_experiment("mini-smoke", (*EVERY_UPDATE, f"train.updates={updates}", *words))
     known = (run / RECIPE_FILE).is_file()
-    session = Session.resume(config, run) if known else Session.create(config, run)
+    session = Session.resume(config, run, override=override) if known else Session.create(config, run)
     session.console = Console(file=io.StringIO())
     return session
 
 
-def train(run: Path, *words: str, updates: int, spoil: Callable[[Session], object] = lambda session: None) -> Session:
+def train(
+    run: Path,
+    *words: str,
+    updates: int,
+    override: bool = False,
+    spoil: Callable[[Session], object] = lambda session: None,
+) -> Session:
     """Begins or goes on, and trains to the end. spoil: may change the session before."""
-    session = begin_or_go_on(run, *words, updates=updates)
+    session = begin_or_go_on(run, *words, updates=updates, override=override)
     spoil(session)
     with session.log:
         session._train()

@@ -51,7 +51,7 @@ from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, Tra
 from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import RECIPE_FILE, find_newest, set_aside
 from worldr1.train.checkpoint_writer import CheckpointWriter
-from worldr1.train.environment import restore_environment
+from worldr1.train.environment import is_recorded_recipe, restore_environment
 from worldr1.train.lora import base_model, prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype
 from worldr1.train.run_lock import RunLock
@@ -165,7 +165,9 @@ class Session:
         with ExitStack() as stack:
             lock = stack.enter_context(closing(RunLock(run_dir)))
             newest = find_newest(run_dir)
-            recipe = (run_dir / RECIPE_FILE).read_text(encoding="utf-8") if newest is None else newest.recipe
+            recipe = (run_dir / RECIPE_FILE).read_text(encoding="utf-8")
+            if newest is not None and not is_recorded_recipe(run_dir, recipe):
+                recipe = newest.recipe  # somebody has edited the file since
             say = partial(print, file=sys.stderr)
             if changed := _check_recipe(recipe, config, run_dir, override):
                 say(changed)

@@ -58,7 +58,7 @@ def test_the_harness_sees_a_run_that_did_not_come_back(tmp_path: Path) -> None:
     lives, wrong = harness.run(1, lambda line: None)
     assert summary(lives, wrong)["failed"] == ["SystemError: it does not come back"] and len(wrong) == 1
     phases = Phases()
-    life = live(lambda: 0, tmp_path, phases, kill_after_s=None, log=tmp_path / "log")
+    life = live(lambda: 0, tmp_path, phases, None, log=tmp_path / "log")
     assert (life.ended, life.phase, life.lost) == ("finished", "", 0)
     assert Life("killed", 1.0, "copy of the state", "", 3, 1, 0, "").row()["lost"] == 2
     assert kills.summary([Life("killed", 1.0, "rollout", "save", 3, 1, 0, "")], [])["lost_updates"] == {2: 1}

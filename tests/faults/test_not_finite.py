@@ -79,11 +79,11 @@ class _Spoilt(FakeReward):
 
 
 def every_reward(trainer: Trainer, value: float) -> None:
-    trainer.reward = _Spoilt(trainer, value, num=8)
+    trainer.reward = _Spoilt(trainer, value, num=8)  # type: ignore[assignment]
 
 
 def one_reward(trainer: Trainer, value: float) -> None:
-    trainer.reward = _Spoilt(trainer, value, num=1)
+    trainer.reward = _Spoilt(trainer, value, num=1)  # type: ignore[assignment]
 
 
 def advantage(trainer: Trainer, value: float) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from worldr1.errors import InputError
 from worldr1.train.checkpoint import CHECKPOINTS, RECIPE_FILE, write_whole
-from worldr1.train.environment import record_environment
+from worldr1.train.environment import record_environment, record_recipe
 from worldr1.train.run_lock import RunLock, unwritable
 
 METRICS_FILE = "metrics.jsonl"
@@ -55,7 +55,7 @@ class RunLog:
             lock = stack.enter_context(closing(RunLock(out)))
             if any((out / name).exists() for name in (RECIPE_FILE, METRICS_FILE, CHECKPOINTS)):
                 raise InputError(f"{out} already holds a run; go on with it by --resume {out}, or give another --out.")
-            record_environment(out)
+            record_environment(out, recipe=recipe)
             write_whole(out / RECIPE_FILE, recipe.encode())  # last: a folder with a recipe can be resumed
             stack.pop_all()
             return cls(out, lock)
@@ -82,6 +82,7 @@ class RunLog:
         write_whole(run_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
         if recipe is not None and recipe != (run_dir / RECIPE_FILE).read_text(encoding="utf-8"):
             write_whole(run_dir / RECIPE_FILE, recipe.encode())
+            record_recipe(run_dir, recipe)
         return cls(run_dir, lock)
 
     def write(self, metrics: Mapping[str, Metric]) -> None:
