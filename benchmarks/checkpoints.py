@@ -3,8 +3,8 @@
     python benchmarks/checkpoints.py [1.3b] [14b] [--folder DIR] [--device cpu|cuda]
 
 The state is that of a run: parameters of the recipe's rank in all attention projections (random numbers), AdamW's
-moments after a step, averages. *Copy*: what `Trainer.state` does, to host memory. *Write*: `save_checkpoint`, hashing and fsync
-included, on the writer's thread. *Pause*: the longest that another Python thread could not run meanwhile, measured by
+moments after a step, averages. *Copy*: what `Trainer.state` does, to host memory. *Write*: `save_checkpoint`, hashing
+and fsync included, on the writer's thread. *Pause*: the longest that another Python thread could not run meanwhile, measured by
 one that does nothing but look at the clock; another program on the machine makes it longer.
 """
 

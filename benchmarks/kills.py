@@ -85,14 +85,11 @@ class Harness:
         self.work.mkdir(parents=True, exist_ok=True)
         phases, file = Phases(), self.work / "lives.jsonl"
         lives = [Life(**json.loads(line)) for line in file.read_text().splitlines()] if file.is_file() else []
-        wrong: list[str] = []
         while True:
             dead, over = (sum(life.ended == ended for life in lives) for ended in ("killed", "finished"))
-            if lives and lives[-1].ended == "finished":
-                found = differences(self.work / f"run{over - 1}", self.work / "reference")
-                wrong += [f"run{over - 1}: {name}" for name in found]
-                if dead >= kills:
-                    return lives, wrong
+            if lives and lives[-1].ended == "finished" and dead >= kills:
+                runs = [self.work / f"run{number}" for number in range(over)]
+                return lives, [f"{r.name}: {name}" for r in runs for name in differences(r, self.work / "reference")]
             run, draw = self.work / f"run{over}", random.Random(f"{self.seed}/{len(lives)}")
             kill_after_s = draw.expovariate(1 / self.mean_s) if dead < kills else None
             life = live(lambda run=run: self._life(run, phases), run, phases, kill_after_s, log=self.work / "life.log")
@@ -101,7 +98,7 @@ class Harness:
                 out.write(json.dumps(asdict(life)) + "\n")
             say(f"{dead} killed before, {life.saved} updates saved, {life.rows} rows; {life.phase} | {life.writer}")
             if life.ended == "failed":
-                return lives, [*wrong, f"{run.name} failed: {life.said}"]
+                return lives, [f"{run.name} failed: {life.said}"]
 
     def _life(self, run: Path, phases: Phases) -> int:
         phases.watch(self.slow_save_s)
