@@ -46,7 +46,9 @@ def reference(models: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------------------ the disk
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, *(pytest.param(n, marks=pytest.mark.slow) for n in (errno.EROFS, errno.EIO))]
+)
 def test_a_disk_that_fails_stops_the_run_before_the_next_update_and_a_resume_is_as_if_nothing_had_been(
     number: int, models: None, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

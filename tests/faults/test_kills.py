@@ -11,7 +11,7 @@ from killing import Life, Phases, live
 from kills import Harness, summary, tiny_network
 from tiny_session import differences, tiny_models, train, untimed_rows
 
-UPDATES = 8
+UPDATES = 6
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nobody_had(
     (tmp_path / "reference").symlink_to(reference)
     job = tiny_network(tiny_wan_folder, UPDATES)
     harness = Harness(job=job, work=tmp_path, mean_s=0.5, slow_save_s=0.1, seed=3)
-    lives, wrong = harness.run(8, lambda line: None)
+    lives, wrong = harness.run(6, lambda line: None)
     found = summary(lives, wrong)
-    assert (found["killed"], found["failed"], found["differences"], found["damaged_checkpoints"]) == (8, [], [], 0)
+    assert (found["killed"], found["failed"], found["differences"], found["damaged_checkpoints"]) == (6, [], [], 0)
     assert max(found["lost_updates"]) <= 1 and found["runs_compared"] >= 1
     assert lives[-1].saved == lives[-1].rows == UPDATES
 
