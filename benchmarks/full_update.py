@@ -47,6 +47,7 @@ from worldr1.planning.memory import TEXT
 from worldr1.planning.plan import Plan, make_plan
 from worldr1.planning.work import Guidance, Work
 from worldr1.session import Session
+from worldr1.train import checkpoint_writer
 from worldr1.train.startup import checksum
 
 REWARD = Path(__file__).parents[1] / "examples" / "own_reward"
@@ -189,7 +190,7 @@ def watched(session: Session, stages: Watched, measured: Measured, *, resumed: b
         (trainer.algorithm, "backward", "step"),
         (trainer, "_apply", "optimizer"),
     ]
-    update, save = trainer.update, sessions.save_checkpoint
+    update, save = trainer.update, checkpoint_writer.save_checkpoint
 
     def one_update(*args: Any, **kwargs: Any) -> Any:
         stages.start()
@@ -209,7 +210,7 @@ def watched(session: Session, stages: Watched, measured: Measured, *, resumed: b
         for owner, attribute, name in methods:
             stack.enter_context(patch.object(owner, attribute, stages.wrap(name, getattr(owner, attribute))))
         stack.enter_context(patch.object(trainer, "update", one_update))
-        stack.enter_context(patch.object(sessions, "save_checkpoint", timed_save))
+        stack.enter_context(patch.object(checkpoint_writer, "save_checkpoint", timed_save))
         yield
 
 
@@ -248,7 +249,9 @@ def measure(config: ExperimentConfig, folder: Path, *, resumed: bool) -> Measure
         if resumed:
             longer = replace(config, train=replace(config.train, updates=config.train.updates + 1))
             _let_go(device)
-            session = _once(measured, "models, checkpoint loaded", lambda: Session.resume(longer, folder))
+            session = _once(
+                measured, "models, checkpoint loaded", lambda: Session.resume(longer, folder, override=True)
+            )
             same = checksum(session.trainer.parameters) == trained
             measured.says.append(f"resumed parameters are those that were saved, bit for bit: {same}")
             _go_on(session, measured, device, resumed=True)

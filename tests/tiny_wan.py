@@ -62,10 +62,8 @@ def _transformer() -> WanTransformer3DModel:
     )
 
 
-@pytest.fixture(scope="session")
-def tiny_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def save_tiny_wan(folder: Path) -> Path:
     """A stock Wan pipeline folder with seeded random weights: stride 8 x 8 x 4, 8 latent channels, shift 3."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-wan"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         parts: dict[str, Any] = {
@@ -77,3 +75,9 @@ def tiny_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         WanPipeline(**parts).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `save_tiny_wan`."""
+    return save_tiny_wan(tmp_path_factory.mktemp("models") / "tiny-wan")

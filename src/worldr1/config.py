@@ -69,6 +69,33 @@ def dump_toml(config: Any) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
+def config_differences(before: Any, after: Any) -> list[str]:
+    """Every key whose value differs between two configs of one class, as "train.lr 0.0001 -> 0.0003"."""
+    here, there = _flat(before, ""), _flat(after, "")
+    keys = [*here, *(key for key in there if key not in here)]
+    return [
+        f"{key} {here.get(key, 'absent')} -> {there.get(key, 'absent')}"
+        for key in keys
+        if here.get(key) != there.get(key)
+    ]
+
+
+def _flat(config: Any, prefix: str) -> dict[str, str]:
+    """Dotted key -> value as TOML."""
+    pairs = (
+        config.items()
+        if isinstance(config, Mapping)
+        else [(field.name, getattr(config, field.name)) for field in dataclasses.fields(config) if field.init]
+    )
+    flat: dict[str, str] = {}
+    for name, value in pairs:
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = _toml_value(value)
+    return flat
+
+
 def _find(name_or_path: str, relative_to: Path, folder: Path) -> Path:
     if name_or_path.endswith(".toml"):
         path = relative_to / name_or_path

@@ -1,7 +1,9 @@
 """Named random streams: the same ids give the same numbers on every machine, process and Python."""
 
 import hashlib
+import random
 
+import numpy as np
 import torch
 
 
@@ -19,3 +21,14 @@ def derive_seed(run_seed: int, stream: str, *ids: int) -> int:
 def make_generator(run_seed: int, stream: str, *ids: int) -> torch.Generator:
     """A CPU generator seeded by `derive_seed`."""
     return torch.Generator("cpu").manual_seed(derive_seed(run_seed, stream, *ids))
+
+
+def seed_global_generators(run_seed: int, stream: str, *ids: int) -> None:
+    """Seeds the generators of `random`, numpy and torch that belong to the process.
+
+    Nothing of ours draws from them; somebody else's reward may, and would then differ after a resume.
+    """
+    seed = derive_seed(run_seed, stream, *ids)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

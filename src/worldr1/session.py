@@ -2,8 +2,9 @@
 
 import hashlib
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import fsum
@@ -32,9 +33,9 @@ from worldr1.build import (
     evaluation_config,
     release_reward,
 )
-from worldr1.config import dump_toml
+from worldr1.config import config_differences, dump_toml, parse_config
 from worldr1.data.sets import load_prompts, subset
-from worldr1.errors import TrainingError
+from worldr1.errors import InputError, TrainingError
 from worldr1.evaluate.evaluation import Task, evaluate, film, path_finder, plan_tasks, save_evaluation
 from worldr1.evaluate.judging import Judge, judge_source
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
@@ -43,17 +44,21 @@ from worldr1.evaluate.reward_parts import DOMINANT_SHARE, spread_shares
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
-from worldr1.seeding import make_generator
+from worldr1.rl.phases import Phase
+from worldr1.seeding import make_generator, seed_global_generators
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
 from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, TrainedWith, base_name, save_adapter
 from worldr1.train.algorithm import Method
-from worldr1.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from worldr1.train.checkpoint import RECIPE_FILE, find_newest, set_aside
+from worldr1.train.checkpoint_writer import CheckpointWriter
+from worldr1.train.environment import is_recorded_recipe, restore_environment
 from worldr1.train.lora import base_model, prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype
-from worldr1.train.runlog import RunLog, read_metrics
+from worldr1.train.run_lock import RunLock
+from worldr1.train.runlog import RunLog, check_is_run, read_metrics
 from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
 from worldr1.train.stopping import Look
-from worldr1.train.trainer import PromptSets, Trainer
+from worldr1.train.trainer import Metrics, PromptSets, Trainer
 from worldr1.train.watch import Watch
 from worldr1.types import Prompt, Status
 
@@ -150,14 +155,32 @@ class Session:
         return cls(config, out, log, trainer, parts)
 
     @classmethod
-    def resume(cls, config: ExperimentConfig, run_dir: Path) -> "Session":
-        """Go on from the newest checkpoint, or the start if there is none. Raises CheckpointError if it is damaged."""
-        prompts = _prompts(config)
-        trainer, parts = _trainer(config, prompts.train), _Parts.make(config, prompts)
-        if any((run_dir / "checkpoints").glob("[0-9]*")):
-            trainer.load_state(load_checkpoint(latest_checkpoint(run_dir)))
-        log = RunLog.resume(run_dir, update=trainer.updates_done)
-        return cls(config, run_dir, log, trainer, parts)
+    def resume(cls, config: ExperimentConfig, run_dir: Path, *, override: bool = False) -> "Session":
+        """Go on from the newest checkpoint that is whole, or from the start if there is none.
+
+        config: must be what the run was trained with, unless `override`. Raises InputError, with the keys that differ,
+        if it is not, or if the folder is in use; CheckpointError if there are checkpoints and none can be used.
+        """
+        check_is_run(run_dir)
+        with ExitStack() as stack:
+            lock = stack.enter_context(closing(RunLock(run_dir)))
+            newest = find_newest(run_dir)
+            recipe = (run_dir / RECIPE_FILE).read_text(encoding="utf-8")
+            if newest is not None and not is_recorded_recipe(run_dir, recipe):
+                recipe = newest.recipe  # somebody has edited the file since
+            say = partial(print, file=sys.stderr)
+            if changed := _check_recipe(recipe, config, run_dir, override):
+                say(changed)
+            restore_environment(run_dir, say)
+            prompts = _prompts(config)
+            trainer, parts = _trainer(config, prompts.train), _Parts.make(config, prompts)
+            if newest is not None:
+                trainer.load_state(newest.state)
+                if damaged := set_aside(newest):
+                    say(damaged)
+            log = RunLog.resume(run_dir, update=trainer.updates_done, lock=lock, recipe=dump_toml(config))
+            stack.pop_all()
+            return cls(config, run_dir, log, trainer, parts)
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end."""
@@ -233,31 +256,47 @@ class Session:
 
     def _train(self) -> None:
         trainer, config = self.trainer, self.config.train
-        recipe = dump_toml(self.config)
         saved = trainer.updates_done
+        writer = CheckpointWriter(self.run_dir, recipe=dump_toml(self.config), keep_last=config.keep_last)
         say = partial(self.console.print, markup=False)
         checks = StartupChecks(self._ratio_limits(), resumed=saved > 0, say=say)
+
+        def record(metrics: Metrics) -> None:
+            if trainer.updates_done % config.checkpoint_every == 0:
+                writer.wait()  # a kill never costs the updates since two checkpoints
+            self.log.write(metrics)
+
         try:
-            with self._bar("training", config.updates, trainer.updates_done) as show:
+            with writer, self._bar("training", config.updates, trainer.updates_done) as show:
                 self._let_the_judge_look()
                 while not (self._has_trained_enough() or self.watch.reason_to_stop):
-                    metrics = trainer.update(self.log.write, checks)
+                    writer.check()
+                    seed_global_generators(config.seed, "others", trainer.updates_done)
+                    metrics = trainer.update(record, checks)
                     self.seconds += float(metrics["seconds"])
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
                     show(trainer.updates_done)
                     if trainer.updates_done % config.checkpoint_every == 0 or self._has_trained_enough():
-                        save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+                        writer.save(trainer.state(), score=self._score())
                         saved = trainer.updates_done
                     self._let_the_judge_look()
         except (KeyboardInterrupt, TrainingError) as stop:
-            if trainer.updates_done > saved:
-                save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+            if trainer.updates_done > saved and not writer.failed and not trainer.first_not_finite():
+                with writer:
+                    writer.save(trainer.state(), score=self._score())
             if isinstance(stop, TrainingError):
                 raise
             raise KeyboardInterrupt(
                 f"stopped after update {trainer.updates_done}; go on with: worldr1 train --resume {self.run_dir}"
             ) from None
+
+    def _score(self) -> float | None:
+        """Of the checkpoint that is due: the mean reward of the main phase's updates since the one before."""
+        last = self.trainer.updates_done - self.config.train.checkpoint_every
+        rows = [row for row in read_metrics(self.run_dir) if row["update"] >= last and row["phase"] == Phase.MAIN]
+        rewards = [row["reward"] for row in rows if row.get("reward") is not None]  # none where nobody was valid
+        return fmean(rewards) if rewards else None
 
     def _ratio_limits(self) -> RatioLimits:
         model, on_cpu = self.config.model, self.trainer.device.type == "cpu"
@@ -329,6 +368,20 @@ class Session:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
+
+
+def _check_recipe(recipe: str, config: ExperimentConfig, run_dir: Path, override: bool) -> str:
+    """A line about the keys in which `config` differs from the TOML `recipe` of a run; InputError unless `override`."""
+    before = parse_config(ExperimentConfig, tomllib.loads(recipe), where=f"the recipe of {run_dir}")
+    differences = config_differences(before, config)
+    if not differences:
+        return ""
+    if not override:
+        raise InputError(
+            f"{run_dir} was trained with another recipe ({'; '.join(differences)}): resume without the change, or "
+            "add --override to go on with it."
+        )
+    return f"note: going on with a changed recipe: {'; '.join(differences)}"
 
 
 def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:

@@ -37,6 +37,7 @@ def test_a_run_ends_with_the_update_that_uses_up_the_time_and_is_saved(tmp_path:
     session._train()
     assert session.trainer.updates_done == 3  # 50 s are not enough, 75 are
     assert [path.name for path in list_checkpoints(run)] == ["000003"]
+    session.log.close()
     again = Session.resume(load_experiment("mini-smoke", RECIPE), run)
     assert again.seconds == 75.0
     again._train()

@@ -115,10 +115,60 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path: Path, capsys: Lines) 
     assert (tmp_path / "recipe.toml").read_text() == "mine"
 
 
-@pytest.mark.parametrize("extra", [["mini"], ["--set", "train.lr=1"], ["--out", "x"], ["--dry-run"]])
-def test_resume_takes_the_runs_own_recipe_and_nothing_else(extra: list[str], tmp_path: Path, capsys: Lines) -> None:
+@pytest.mark.parametrize("extra", [["--out", "x"], ["--dry-run"]])
+def test_resume_stays_in_the_runs_own_folder(extra: list[str], tmp_path: Path, capsys: Lines) -> None:
     RunLog.create(tmp_path, recipe=dump_toml(load_experiment("mini-smoke"))).close()
-    assert "--resume goes on with the run's own recipe" in refusal(capsys, "--resume", str(tmp_path), *extra)
+    assert "--resume goes on in the run's own folder" in refusal(capsys, "--resume", str(tmp_path), *extra)
+
+
+def _run_with_a_checkpoint(run: Path) -> None:
+    recipe = dump_toml(load_experiment("mini-smoke"))
+    with RunLog.create(run, recipe=recipe) as log:
+        log.write({"update": 0, "phase": "main", "reward": 1.0, "seconds": 1.0})
+    save_checkpoint(run, TrainState(update=1, params={}, ema={}, optimizer={}), recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (["--set", "train.lr=1e-3"], "train.lr 0.0003 -> 0.001"),
+        (
+            ["--set", "train.lr=1e-3", "--set", "reward.weights.meta=2"],
+            "reward.weights.meta 1.0 -> 2.0; train.lr 0.0003",
+        ),
+        (["mini-smoke", "--set", "train.updates=9"], "train.updates 3 -> 9"),
+        (["mini"], "train.group_size 2 -> "),
+    ],
+)
+def test_resume_refuses_another_recipe_and_says_what_differs(
+    words: list[str], difference: str, tmp_path: Path, capsys: Lines
+) -> None:
+    _run_with_a_checkpoint(tmp_path)
+    line = refusal(capsys, "--resume", str(tmp_path), *words)
+    assert f"{tmp_path} was trained with another recipe (" in line and difference in line and "--override" in line
+    assert tmp_path.joinpath("recipe.toml").read_text() == dump_toml(load_experiment("mini-smoke"))
+    # told to, it goes on (to the next obstacle, for this checkpoint is of no model), and says the same
+    assert main(["train", "--resume", str(tmp_path), "--override", *words]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: going on with a changed recipe: ") and difference in note
+    assert "do not belong to this model" in error
+
+
+@pytest.mark.parametrize("words", [[], ["mini-smoke"], ["--set", "train.updates=3"], ["--override"]])
+def test_resume_with_the_same_recipe_is_no_change(words: list[str], tmp_path: Path, capsys: Lines) -> None:
+    _run_with_a_checkpoint(tmp_path)
+    assert "do not belong to this model" in refusal(capsys, "--resume", str(tmp_path), *words)
+
+
+def test_a_recipe_that_was_edited_in_the_run_folder_is_another_one(tmp_path: Path, capsys: Lines) -> None:
+    _run_with_a_checkpoint(tmp_path)
+    file = tmp_path / "recipe.toml"
+    file.write_text(file.read_text().replace("ema_decay = 0.9", "ema_decay = 0.5"))
+    assert "train.ema_decay 0.9 -> 0.5" in refusal(capsys, "--resume", str(tmp_path))
+
+
+def test_override_belongs_to_resume(capsys: Lines) -> None:
+    assert "--override goes with --resume" in refusal(capsys, "mini-smoke", "--override")
 
 
 def test_resume_needs_a_run(tmp_path: Path, capsys: Lines) -> None:
@@ -136,7 +186,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_nothing_is_lost(tmp_path:
     damaged = foreign / "ema.safetensors"
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     line = refusal(capsys, "--resume", str(tmp_path))
-    assert f"{damaged} is damaged" in line and f"delete the folder {foreign}" in line
+    assert f"{damaged} is damaged" in line and f"delete {foreign.parent} and resume to begin again" in line
     assert (tmp_path / "metrics.jsonl").read_bytes() == metrics
     assert sorted(path.name for path in foreign.iterdir()) == sorted(
         ["ema.safetensors", "manifest.json", "optimizer.safetensors", "params.safetensors", "recipe.toml", "state.json"]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
 from worldr1 import __version__
-from worldr1.errors import InputError, WorldR1Error
+from worldr1.errors import InputError, TrainingError, WorldR1Error
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("worldr1.cli.train", "post-train a video model from a recipe"),
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unwritable_output()
         if reader_left:
             return 1  # `worldr1 camera ... | head`: there is nobody to tell
-        if _disk_is_full(error):
+        if _disk_is_full(error) and not isinstance(error, TrainingError):  # which says what is safe, and what to run
             return _fail("error: the disk is full; free some space and run the same command again", 1)
         if isinstance(error, InputError):
             return _fail(f"error: {error}", 2)

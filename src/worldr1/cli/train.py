@@ -17,25 +17,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help="packaged recipe or TOML file (default: mini)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/RECIPE)")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, by its own recipe")
+    parser.add_argument("--override", action="store_true", help="with --resume: go on although the recipe differs")
     parser.add_argument("--dry-run", action="store_true", help="check and print the resolved recipe, then stop")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, or check the recipe."""
-    from worldr1.build import ExperimentConfig, choose_device, load_experiment
-    from worldr1.config import dump_toml, load_recipe
+    from worldr1.build import choose_device, load_experiment
+    from worldr1.config import dump_toml
     from worldr1.session import Session
     from worldr1.train.checkpoint import RECIPE_FILE
+    from worldr1.train.runlog import check_is_run
 
     if args.resume is not None:
         _refuse_with_resume(args)
-        path = args.resume / RECIPE_FILE
-        if not path.is_file():
-            raise InputError(f"{args.resume} holds no run to resume; give the folder that train --out wrote.")
-        config = load_recipe(ExperimentConfig, str(path))
-        session = Session.resume(config, args.resume)
+        check_is_run(args.resume)
+        config = load_experiment(args.recipe or str(args.resume / RECIPE_FILE), tuple(args.set))
+        session = Session.resume(config, args.resume, override=args.override)
     else:
+        if args.override:
+            raise InputError("--override goes with --resume; leave it out.")
         recipe = args.recipe or "mini"
         config = load_experiment(recipe, tuple(args.set))
         if args.dry_run:
@@ -60,15 +62,6 @@ def _say_where(remote: "RemoteConfig", device: str) -> None:
 
 
 def _refuse_with_resume(args: argparse.Namespace) -> None:
-    given: Sequence[str] = [
-        name
-        for name, value in (
-            ("a recipe", args.recipe),
-            ("--set", args.set),
-            ("--out", args.out),
-            ("--dry-run", args.dry_run),
-        )
-        if value
-    ]
+    given: Sequence[str] = [name for name, value in (("--out", args.out), ("--dry-run", args.dry_run)) if value]
     if given:
-        raise InputError(f"--resume goes on with the run's own recipe; leave out {given[0]}.")
+        raise InputError(f"--resume goes on in the run's own folder; leave out {given[0]}.")

@@ -1,7 +1,8 @@
 """Checkpoints: one folder of safetensors and JSON each, whole or not there at all.
 
 A checkpoint is written into a hidden sibling, synced to disk and renamed, so that neither a kill nor a full disk leaves
-half of one; a manifest with sha256 finds later damage. No pickle anywhere (research/users.md 4).
+half of one; a manifest with sha256 finds later damage, and the one before is used. Numbers that are not finite are
+neither written nor read. No pickle anywhere (research/users.md 4). What was measured: docs/reliability.md.
 """
 
 import hashlib
@@ -13,13 +14,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from worldr1.errors import CheckpointError
+from worldr1.errors import CheckpointError, TrainingError
 
 CHECKPOINTS = "checkpoints"
 """Sub-folder of a run."""
@@ -27,10 +28,12 @@ RECIPE_FILE = "recipe.toml"
 _MANIFEST = "manifest.json"
 """Format and the sha256 of every other file."""
 _STATE = "state.json"
-"""Updates done, whether all tensors are finite, score, `TrainState.extra`."""
+"""Updates done, score, `TrainState.extra`."""
 _TENSOR_PARTS = ("params", "ema", "optimizer")
 _FILES = (*(f"{part}.safetensors" for part in _TENSOR_PARTS), _STATE, RECIPE_FILE)
 _TEMPORARY = ".tmp-"
+_DAMAGED = "damaged-"
+"""Before the number of a checkpoint that a resume could not use."""
 _FORMAT = 1
 
 
@@ -111,17 +114,22 @@ def _tensor_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None
     return safetensors.torch.save(plain, metadata=metadata)
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str]) -> None:
-    """Writes one safetensors file whole or not at all (OSError, for example when the disk is full)."""
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Writes one file whole or not at all (OSError, for example when the disk is full)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{path.name}")
     try:
-        _write(temporary, _tensor_bytes(tensors, metadata))
+        _write(temporary, data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str]) -> None:
+    """`write_whole` of one safetensors file."""
+    write_whole(path, _tensor_bytes(tensors, metadata))
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoint
@@ -134,8 +142,16 @@ def _discard(checkpoint: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _is_finite(tensors: Mapping[str, Tensor]) -> bool:
-    return all(bool(torch.isfinite(value).all()) for value in tensors.values())
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Name of a tensor with a number that is not finite; "" if there is none. Waits for the device once."""
+    if not tensors:
+        return ""
+    finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()]).tolist()
+    return next((name for name, good in zip(tensors, finite, strict=True) if not good), "")
+
+
+def _all_tensors(state: TrainState) -> dict[str, Tensor]:
+    return {f"{part}/{name}": value for part in _TENSOR_PARTS for name, value in getattr(state, part).items()}
 
 
 def save_checkpoint(
@@ -144,9 +160,14 @@ def save_checkpoint(
     """Writes `run_dir/checkpoints/NNNNNN` (NNNNNN: updates done), then deletes old ones.
 
     recipe: the resolved recipe as TOML. score: higher is better, decides which checkpoint is the best; None: unknown.
-    Kept are the last `keep_last`, the newest whose tensors are all finite, and the best of the finite ones.
-    Raises OSError if it cannot be written (disk full); the earlier checkpoints are then as they were.
+    Kept are the last `keep_last` and the best. Raises TrainingError for a state that is not finite, OSError if it
+    cannot be written (disk full); the earlier checkpoints are then as they were.
     """
+    if name := first_not_finite(_all_tensors(state)):
+        raise TrainingError(
+            f"After update {state.update} {name} is not finite, so no checkpoint of it is written; go on from the one "
+            f"before with worldr1 train --resume {run_dir}, with a lower train.lr if it happens again."
+        )
     parent = Path(run_dir) / CHECKPOINTS
     parent.mkdir(parents=True, exist_ok=True)
     for stale in parent.glob(f"{_TEMPORARY}*"):  # left by a process that was killed while it wrote
@@ -173,27 +194,30 @@ def _write_parts(folder: Path, state: TrainState, *, recipe: str, score: float |
     hashes = {name: _write(folder / name, _tensor_bytes(tensors)) for name, tensors in parts.items()}
     summary = {
         "update": state.update,
-        "finite": all(_is_finite(tensors) for tensors in parts.values()),
         "score": score if score is not None and math.isfinite(score) else None,
         "extra": dict(state.extra),
     }
     hashes[_STATE] = _write(folder / _STATE, json.dumps(summary, indent=1).encode())
     hashes[RECIPE_FILE] = _write(folder / RECIPE_FILE, recipe.encode())
-    _write(folder / _MANIFEST, json.dumps({"format": _FORMAT, "sha256": hashes}, indent=1).encode())
+    _write(folder / _MANIFEST, _manifest(hashes))
+
+
+def _manifest(hashes: Mapping[str, str], version: int = _FORMAT) -> bytes:
+    return json.dumps({"format": version, "sha256": hashes}, indent=1).encode()
 
 
 def _damaged(file: Path) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint file {file} is damaged or missing; delete the folder {file.parent} and resume from the "
-        "checkpoint before it."
-    )
+    return CheckpointError(f"The checkpoint file {file} is damaged or missing; use the checkpoint before it.")
 
 
 def _read_hashes(path: Path) -> dict[str, str]:
     """File name -> sha256 from the manifest; CheckpointError if it cannot be read."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        data = (path / _MANIFEST).read_bytes()
+        manifest = json.loads(data)
         found, hashes = manifest["format"], dict(manifest["sha256"])
+        if data != _manifest(hashes, found):  # nothing guards the manifest but that it is to the byte what we write
+            raise ValueError("the manifest was changed")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path / _MANIFEST) from error
     if found != _FORMAT:
@@ -229,34 +253,23 @@ def list_checkpoints(run_dir: str | Path) -> list[Path]:
 def _prune(run_dir: str | Path, keep_last: int) -> None:
     """Deletes the checkpoints that `save_checkpoint` does not promise to keep; a damaged one is none of these."""
     checkpoints = list_checkpoints(run_dir)
-    summaries = {}
+    scores = {}
     for path in checkpoints:
         with suppress(CheckpointError):
-            summaries[path] = _read_summary(path)
-    finite = [path for path, summary in summaries.items() if summary["finite"]]
-    scored = [path for path in finite if summaries[path]["score"] is not None]
-    best = sorted(scored, key=lambda path: summaries[path]["score"])[-1:]
-    keep = {*checkpoints[-max(1, keep_last) :], *finite[-1:], *best}
+            scores[path] = _read_summary(path)["score"]
+    scored = [path for path, score in scores.items() if score is not None]
+    best = sorted(scored, key=lambda path: scores[path])[-1:]
+    keep = {*checkpoints[-max(1, keep_last) :], *best}
     for path in checkpoints:
         if path not in keep:
             _discard(path)
 
 
-def latest_checkpoint(run_dir: str | Path) -> Path:
-    """Folder of the newest checkpoint whose tensors are all finite.
-
-    Raises CheckpointError if the run has none or its newest is damaged; only `load_checkpoint` verifies the tensors.
-    """
-    for path in reversed(list_checkpoints(run_dir)):
-        if _read_summary(path)["finite"]:
-            return path
-    raise CheckpointError(f"{run_dir} holds no checkpoint to resume from; start a new run with another --out.")
-
-
 def load_checkpoint(path: str | Path) -> TrainState:
     """Reads a checkpoint (tensors on the CPU) after verifying every file against the manifest.
 
-    Raises CheckpointError, which names the file and says what to do, if one is damaged or missing.
+    Raises CheckpointError, which names the file and says what to do, if one is damaged or missing, if the folder has
+    another checkpoint's number, or if a tensor is not finite.
     """
     path = Path(path)
     if not path.is_dir():
@@ -264,5 +277,70 @@ def load_checkpoint(path: str | Path) -> TrainState:
     hashes = _read_hashes(path)
     data = {name: _read_verified(path / name, hashes) for name in _FILES}
     summary = json.loads(data[_STATE])
+    if path.name.isdecimal() and int(path.name) != summary["update"]:
+        raise CheckpointError(
+            f"The checkpoint {path} is that of update {summary['update']}; give its folder that name again."
+        )
     tensors = {part: safetensors.torch.load(data[f"{part}.safetensors"]) for part in _TENSOR_PARTS}
-    return TrainState(update=summary["update"], extra=summary["extra"], **tensors)
+    state = TrainState(update=summary["update"], extra=summary["extra"], **tensors)
+    if name := first_not_finite(_all_tensors(state)):
+        raise CheckpointError(f"The checkpoint {path} is not finite ({name}); use the checkpoint before it.")
+    return state
+
+
+class Newest(NamedTuple):
+    """What a run can go on from."""
+
+    path: Path
+    state: TrainState
+    recipe: str
+    """The resolved recipe that it was trained with, TOML."""
+    problems: Mapping[Path, str]
+    """Newer checkpoints that cannot be used, newest first, and what is wrong with each."""
+
+
+def find_newest(run_dir: str | Path) -> Newest | None:
+    """The newest checkpoint that is whole and finite; None if the run has none at all. Changes nothing.
+
+    Raises CheckpointError if it has some and none can be used.
+    """
+    problems: dict[Path, str] = {}
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError as error:
+            problems[path] = str(error).partition(";")[0]
+        else:
+            return Newest(path, state, (path / RECIPE_FILE).read_text(encoding="utf-8"), problems)
+    if not problems:
+        return None
+    parent = Path(run_dir) / CHECKPOINTS
+    raise CheckpointError(
+        f"No checkpoint of {run_dir} can be used: {next(iter(problems.values()))}; bring back a copy of one, or delete "
+        f"{parent} and resume to begin again."
+    )
+
+
+def latest_checkpoint(run_dir: str | Path) -> Path:
+    """Folder of the newest checkpoint that is whole and finite. Raises CheckpointError if there is none."""
+    newest = find_newest(run_dir)
+    if newest is None:
+        raise CheckpointError(f"{run_dir} holds no checkpoint to resume from; start a new run with another --out.")
+    return newest.path
+
+
+def set_aside(newest: Newest) -> str:
+    """Renames what could not be used to `damaged-NNNNNN`, so that it does not count as a checkpoint any more.
+
+    Returns a sentence about it; "" if there was nothing to do.
+    """
+    for path in newest.problems:
+        aside = path.with_name(f"{_DAMAGED}{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.replace(aside)
+    if not newest.problems:
+        return ""
+    return (
+        f"warning: {'; '.join(newest.problems.values())}. Going on from the checkpoint before, of update "
+        f"{newest.state.update}; what is damaged is kept as {_DAMAGED}NNNNNN."
+    )

@@ -1,15 +1,21 @@
-"""The run folder: recipe.toml, metrics.jsonl, previews/ (and checkpoints/, which `checkpoint` writes)."""
+"""The run folder: recipe.toml, metrics.jsonl, previews/ (and checkpoints/, which `checkpoint` writes).
+
+A kill at any moment leaves a folder that can be resumed: files are replaced whole, metrics grow by whole lines.
+"""
 
 import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from worldr1.errors import InputError
-from worldr1.train.checkpoint import CHECKPOINTS, RECIPE_FILE
+from worldr1.train.checkpoint import CHECKPOINTS, RECIPE_FILE, write_whole
+from worldr1.train.environment import record_environment, record_recipe
+from worldr1.train.run_lock import RunLock, unwritable
 
 METRICS_FILE = "metrics.jsonl"
 PREVIEWS = "previews"
@@ -25,9 +31,9 @@ def _strict(value: Metric) -> Metric:
 class RunLog:
     """Writes one run's folder. Make one with `create` or `resume`; use it as a context manager."""
 
-    def __init__(self, run_dir: Path) -> None:
-        """Opens the metrics of an existing run folder for appending."""
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, lock: RunLock) -> None:
+        """Opens the metrics of an existing run folder for appending. lock: the folder's, given back by `close`."""
+        self.run_dir, self._lock = run_dir, lock
         self.previews = run_dir / PREVIEWS
         self.previews.mkdir(exist_ok=True)
         self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8")
@@ -36,34 +42,48 @@ class RunLog:
     def create(cls, out: str | Path, *, recipe: str) -> Self:
         """A new run folder with the resolved recipe (TOML) in it.
 
-        Raises InputError if `out` already holds a run or is a file.
+        Raises InputError if `out` already holds a run, is a file, is in use or cannot be written.
         """
         out = Path(out)
-        if any((out / name).exists() for name in (RECIPE_FILE, METRICS_FILE, CHECKPOINTS)):
-            raise InputError(f"{out} already holds a run; go on with it by --resume {out}, or give another --out.")
         try:
             out.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             raise InputError(f"{out} cannot be a run folder, a file is in the way; give another --out.") from error
-        (out / RECIPE_FILE).write_text(recipe, encoding="utf-8")
-        return cls(out)
+        except OSError as error:
+            raise unwritable(out, error) from error
+        with ExitStack() as stack:
+            lock = stack.enter_context(closing(RunLock(out)))
+            if any((out / name).exists() for name in (RECIPE_FILE, METRICS_FILE, CHECKPOINTS)):
+                raise InputError(f"{out} already holds a run; go on with it by --resume {out}, or give another --out.")
+            record_environment(out, recipe=recipe)
+            write_whole(out / RECIPE_FILE, recipe.encode())  # last: a folder with a recipe can be resumed
+            stack.pop_all()
+            return cls(out, lock)
 
     @classmethod
-    def resume(cls, run_dir: str | Path, *, update: int) -> Self:
+    def resume(
+        cls, run_dir: str | Path, *, update: int, lock: RunLock | None = None, recipe: str | None = None
+    ) -> Self:
         """An existing run folder, going on after `update` updates (`TrainState.update`).
 
         Metrics of updates that were done after that checkpoint will be done again, so their lines are dropped: kept
-        are the lines whose `update` (0 for the first update) is less. Raises InputError if there is no run.
+        are the lines whose `update` (0 for the first update) is less. lock: the folder's, if the caller holds it
+        already. recipe: replaces the run's. Raises InputError if there is no run, or if a line is missing.
         """
         run_dir = Path(run_dir)
-        if not (run_dir / RECIPE_FILE).is_file():
-            raise InputError(f"{run_dir} holds no run to resume; give the folder that train --out wrote.")
-        metrics = run_dir / METRICS_FILE
-        kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["update"] < update]
-        temporary = metrics.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(metrics)
-        return cls(run_dir)
+        check_is_run(run_dir)
+        lock = lock or RunLock(run_dir)
+        kept = [line for line in read_metrics(run_dir) if line["update"] < update]
+        if [line["update"] for line in kept] != list(range(update)):
+            raise InputError(
+                f"{run_dir / METRICS_FILE} has not one line for each of the {update} updates of the checkpoint; bring "
+                f"the file back from a copy, or delete {run_dir / CHECKPOINTS} to begin again."
+            )
+        write_whole(run_dir / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        if recipe is not None and recipe != (run_dir / RECIPE_FILE).read_text(encoding="utf-8"):
+            write_whole(run_dir / RECIPE_FILE, recipe.encode())
+            record_recipe(run_dir, recipe)
+        return cls(run_dir, lock)
 
     def write(self, metrics: Mapping[str, Metric]) -> None:
         """Appends one update's metrics (`update` must be among them), on disk at once. Non-finite numbers are null."""
@@ -74,8 +94,11 @@ class RunLog:
         os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
-        """Closes the metrics file."""
-        self._metrics.close()
+        """Closes the metrics file and lets others into the folder."""
+        try:
+            self._metrics.close()
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +107,12 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_is_run(run_dir: Path) -> None:
+    """Raises InputError unless `run_dir` holds a run."""
+    if not (run_dir / RECIPE_FILE).is_file():
+        raise InputError(f"{run_dir} holds no run to resume; give the folder that train --out wrote.")
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:

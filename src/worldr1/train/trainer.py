@@ -29,7 +29,7 @@ from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
 from worldr1.train.algorithm import Algorithm, Method, ScoredGroup
 from worldr1.train.best_of_n import BestOfN
-from worldr1.train.checkpoint import TrainState, load_optimizer_state, optimizer_state
+from worldr1.train.checkpoint import TrainState, first_not_finite, load_optimizer_state, optimizer_state
 from worldr1.train.ema import Ema
 from worldr1.train.flights import Flights
 from worldr1.train.flow_grpo import FlowGrpo
@@ -194,6 +194,10 @@ class Trainer:
         self.counters = _Counters(**state.extra)
         self.updates_done = state.update
 
+    def first_not_finite(self) -> str:
+        """Name of a trained parameter or average that is not finite, "" if there is none: such a state is not saved."""
+        return first_not_finite(self.parameters) or first_not_finite(self.ema.values)
+
     # ------------------------------------------------------------------------------------------------------ update
 
     def update(
@@ -235,6 +239,11 @@ class Trainer:
             metrics |= {"seconds": seconds, "seconds_rollout": rollout_s}
             metrics |= {"seconds_reward": flights.spent_s, "seconds_reward_wait": flights.waited_s}
             record(metrics)
+        if name := self.first_not_finite():
+            raise TrainingError(
+                f"{name} is not finite after update {number}, so no checkpoint of it is written; go on from the one "
+                "before with --resume, with a lower train.lr if it happens again."
+            )
         if self.counters.skipped_in_a_row >= self.config.max_skipped:
             raise TrainingError(
                 f"{self.counters.skipped_in_a_row} optimizer steps in a row had no finite gradient; lower train.lr, or "
@@ -324,12 +333,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         kept = [ScoredGroup(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
         metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
+        is_finite = math.isfinite(metrics.get("loss", 0.0))
         if examine is not None:
             examine(FirstGradient(groups=groups, parameters=self.parameters, metrics=metrics))
-        return {"kept_groups": float(len(kept))} | metrics | self._apply(bool(kept))
+        return {"kept_groups": float(len(kept))} | metrics | self._apply(bool(kept) and is_finite)
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:
-        """Clip, step and average; a non-finite gradient is skipped and counted."""
+        """Clip, step and average; without a gradient, or if it is not finite, the step is skipped and counted."""
         counters, config = self.counters, self.config
         norm = math.nan
         if has_gradient:

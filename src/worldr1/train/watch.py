@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from worldr1.train.checkpoint import write_tensors
+from worldr1.train.checkpoint import write_tensors, write_whole
 from worldr1.train.stopping import JudgeConfig, Look, best_look, reason_to_stop
 
 LOOKS_FILE = "judge.jsonl"
@@ -36,10 +36,10 @@ class Watch:
     def add(self, look: Look, averages: Mapping[str, Tensor]) -> None:
         """Writes a look down; keeps the averaged weights if it is the best one."""
         self.looks.append(look)
-        text = "".join(json.dumps(asdict(one)) + "\n" for one in self.looks)
-        (self._run_dir / LOOKS_FILE).write_text(text, encoding="utf-8")
-        if best_look(self.looks) is look:
+        if best_look(self.looks) is look:  # first: a look that is written down is not made again
             write_tensors(self._run_dir / BEST_FILE, averages, metadata={})
+        text = "".join(json.dumps(asdict(one)) + "\n" for one in self.looks)
+        write_whole(self._run_dir / LOOKS_FILE, text.encode())
 
     @property
     def reason_to_stop(self) -> str | None:

@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, damage is found, and training goes on bit for bit."""
 
+import dataclasses
 import errno
 import os
 import resource
@@ -10,16 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldr1.errors import CheckpointError
+from worldr1.errors import CheckpointError, TrainingError
+from worldr1.train import checkpoint
 from worldr1.train.checkpoint import (
     CHECKPOINTS,
     TrainState,
+    find_newest,
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
     load_optimizer_state,
     optimizer_state,
     save_checkpoint,
+    set_aside,
     write_tensors,
 )
 from worldr1.train.ema import Ema
@@ -135,8 +139,66 @@ def test_damage_names_the_file_and_what_to_do(tmp_path: Path, file: str, damage:
     else:
         data[0 if file == "manifest.json" else -2] ^= 1
         victim.write_bytes(data)
-    with pytest.raises(CheckpointError, match=rf"{file} is damaged or missing; .* resume from the checkpoint before"):
+    with pytest.raises(CheckpointError, match=rf"{file} is damaged or missing; use the checkpoint before it"):
         load_checkpoint(victim.parent)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path: Path) -> None:
+    for update in (1, 2, 3):
+        save_checkpoint(tmp_path, _state(update, float(update)), recipe=f"seed = {update}\n")
+    (tmp_path / CHECKPOINTS / "000003" / "ema.safetensors").write_bytes(b"")
+    newest = find_newest(tmp_path)
+    assert newest is not None and (newest.state.update, newest.recipe) == (2, "seed = 2\n")
+    assert _updates(tmp_path) == [1, 2, 3], "looking changes nothing"
+    said = set_aside(newest)
+    damaged = tmp_path / CHECKPOINTS / "000003" / "ema.safetensors"
+    assert said.startswith(
+        f"warning: The checkpoint file {damaged} is damaged or missing. Going on from the checkpoint"
+    )
+    assert "of update 2;" in said and len(said.splitlines()) == 1
+    assert sorted(path.name for path in (tmp_path / CHECKPOINTS).iterdir()) == ["000001", "000002", "damaged-000003"]
+    # what is set aside does not count among the last ones, so what is saved now stays
+    save_checkpoint(tmp_path, _state(3), recipe=RECIPE, keep_last=1)
+    assert _updates(tmp_path) == [3] and latest_checkpoint(tmp_path).name == "000003"
+    again = find_newest(tmp_path)
+    assert again is not None and set_aside(again) == ""
+
+
+def test_without_one_whole_checkpoint_nothing_is_begun_again_in_silence(tmp_path: Path) -> None:
+    assert find_newest(tmp_path) is None
+    for update in (1, 2):
+        (save_checkpoint(tmp_path, _state(update), recipe=RECIPE) / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"No checkpoint of .* can be used: .*000002/state\.json is damaged"):
+        find_newest(tmp_path)
+    assert _updates(tmp_path) == [1, 2]
+
+
+def test_a_folder_with_another_number_is_not_that_checkpoint(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, _state(3), recipe=RECIPE)
+    path.rename(path.with_name("000007"))
+    with pytest.raises(CheckpointError, match="000007 is that of update 3"):
+        load_checkpoint(path.with_name("000007"))
+    path.with_name("000007").rename(tmp_path / "copy")
+    assert load_checkpoint(tmp_path / "copy").update == 3  # a copy may have any name
+
+
+@pytest.mark.parametrize("part", ["params", "ema", "optimizer"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_neither_saved_nor_loaded(
+    tmp_path: Path, part: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, _state(1), recipe=RECIPE)
+    tensors = dict(getattr(_state(2), part))
+    name = "exp_avg/w" if part == "optimizer" else "w"
+    tensors[name] = torch.tensor([1.0, value, 1.0])
+    bad = dataclasses.replace(_state(2), **{part: tensors})
+    with pytest.raises(TrainingError, match=rf"After update 2 {part}/{name} is not finite, so no checkpoint"):
+        save_checkpoint(tmp_path, bad, recipe=RECIPE, keep_last=1)
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["000001"]
+    monkeypatch.setattr(checkpoint, "first_not_finite", lambda tensors: "")
+    save_checkpoint(tmp_path, bad, recipe=RECIPE)
+    monkeypatch.undo()
+    assert latest_checkpoint(tmp_path).name == "000001"
 
 
 def test_a_damaged_old_checkpoint_does_not_stop_the_saving(tmp_path: Path) -> None:
@@ -161,15 +223,15 @@ def test_missing_checkpoints_are_one_sentence(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / CHECKPOINTS / "000001")
 
 
-def test_retention_keeps_the_last_the_best_and_the_newest_finite(tmp_path: Path) -> None:
+def test_retention_keeps_the_last_and_the_best(tmp_path: Path) -> None:
     scores = {1: 0.1, 2: 0.9, 3: 0.3, 4: None, 5: 0.2}
     for update, score in scores.items():
         save_checkpoint(tmp_path, _state(update), recipe=RECIPE, score=score, keep_last=2)
     assert _updates(tmp_path) == [2, 4, 5]
-    for update in (6, 7, 8):
-        save_checkpoint(tmp_path, _state(update, float("nan")), recipe=RECIPE, score=5.0, keep_last=2)
-    assert _updates(tmp_path) == [2, 5, 7, 8]
-    assert latest_checkpoint(tmp_path).name == "000005"
+    save_checkpoint(tmp_path, _state(6), recipe=RECIPE, score=float("nan"), keep_last=2)
+    assert _updates(tmp_path) == [2, 5, 6]
+    save_checkpoint(tmp_path, _state(7), recipe=RECIPE, score=0.95, keep_last=2)
+    assert _updates(tmp_path) == [6, 7]
 
 
 def test_saving_the_same_update_again_replaces_it(tmp_path: Path) -> None:
