@@ -43,6 +43,7 @@ from worldr1.evaluate.reward_parts import DOMINANT_SHARE, spread_shares
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
+from worldr1.monitor import Monitor
 from worldr1.seeding import make_generator
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
 from worldr1.train.adapter_file import ADAPTER_FILE, AdapterInfo, BaseShape, TrainedWith, base_name, save_adapter
@@ -53,6 +54,7 @@ from worldr1.train.lora_products import compute_in_base_dtype
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
 from worldr1.train.stopping import Look
+from worldr1.train.trackers import check_trackers
 from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.train.watch import Watch
 from worldr1.types import Prompt, Status
@@ -139,6 +141,7 @@ class Session:
         self.test, self.judge, self.judge_prompts = parts
         self.console = Console(stderr=True)
         self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
+        self.monitor = Monitor(config, run_dir, log, trainer, partial(self.console.print, markup=False))
         self.seconds = fsum(row["seconds"] for row in read_metrics(run_dir))  # before a resume
 
     @classmethod
@@ -170,10 +173,11 @@ class Session:
         print(describe(self.policy, self.config.model), file=sys.stderr)
         if judges := describe_reward(self.config.reward, self.trainer.reward, self.trainer.device.type):
             print(judges, file=sys.stderr)
-        with self.log:
+        with self.monitor:
             self._encode_prompts()
             # resumed without this evaluation, the weights are no longer the base's
-            with base_model(self.trainer.policy.transformer, self.trainer.base_state):
+            base = base_model(self.trainer.policy.transformer, self.trainer.base_state)
+            with base, self.monitor.stage("evaluation"):
                 before = self._evaluation(BEFORE)
             self._train()
             if self.trainer.updates_done < self.config.train.updates and self._has_trained_enough():
@@ -241,13 +245,14 @@ class Session:
             with self._bar("training", config.updates, trainer.updates_done) as show:
                 self._let_the_judge_look()
                 while not (self._has_trained_enough() or self.watch.reason_to_stop):
-                    metrics = trainer.update(self.log.write, checks)
+                    metrics = trainer.update(self.monitor.record, checks)
                     self.seconds += float(metrics["seconds"])
                     if trainer.updates_done == 1:
                         self._warn_of_dominance(metrics)
                     show(trainer.updates_done)
                     if trainer.updates_done % config.checkpoint_every == 0 or self._has_trained_enough():
-                        save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
+                        with self.monitor.stage("checkpoint"):
+                            save_checkpoint(self.run_dir, trainer.state(), recipe=recipe, keep_last=config.keep_last)
                         saved = trainer.updates_done
                     self._let_the_judge_look()
         except (KeyboardInterrupt, TrainingError) as stop:
@@ -287,7 +292,7 @@ class Session:
             return videos
 
         tasks = plan_tasks(self.judge_prompts, config)
-        with trainer.ema.swap(trainer.parameters):
+        with self.monitor.stage("judge"), trainer.ema.swap(trainer.parameters):
             seen = judge_source(source, tasks, {"judge": self.judge}, config=config)["judge"]
         scores = look_scores(seen.records)
         watch.add(Look(update=trainer.updates_done, reward=fmean(rewards), scores=scores), trainer.ema.values)
@@ -356,6 +361,7 @@ def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
     check_reward(config.reward)
+    check_trackers(config.train.log)
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
     shape = check_clip(config, policy)
