@@ -37,6 +37,7 @@ class Monitor:
         self._watchdog = Watchdog(run_dir / STACKS_FILE, limit_s=limit_s, say=say)
         self._between: dict[str, float] = {}
         """Seconds of what was done since the last row, beside updates."""
+        self._trackers = Trackers({}, say)
         self._utilisation: Utilisation | None = None
         self._open = ExitStack()
 

@@ -141,7 +141,7 @@ class Session:
         self.test, self.judge, self.judge_prompts = parts
         self.console = Console(stderr=True)
         self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
-        self.monitor = Monitor(config, run_dir, log, trainer, partial(self.console.print, markup=False))
+        self.monitor = Monitor(config, run_dir, log, trainer, lambda line: self.console.print(line, markup=False))
         self.seconds = fsum(row["seconds"] for row in read_metrics(run_dir))  # before a resume
 
     @classmethod
