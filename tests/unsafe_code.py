@@ -110,13 +110,21 @@ def _is_unsafe(node: ast.AST, names: dict[str, str], *, is_called: bool) -> bool
             return True
         if name in NEEDS and not is_called:  # handed on, nobody knows with which arguments
             return True
-    return isinstance(node, ast.Call) and _is_unsafe_call(node, _full_name(node.func, names))
+    return isinstance(node, ast.Call) and _is_unsafe_call(node, names)
 
 
-def _is_unsafe_call(call: ast.Call, name: str) -> bool:
+def _is_auto_class(name: str) -> bool:
+    """Whether it is a class of transformers that takes its own from a folder: the class, or its `from_pretrained`."""
+    return name.removesuffix(".from_pretrained").startswith("transformers.Auto") and not name.endswith("_config")
+
+
+def _is_unsafe_call(call: ast.Call, names: dict[str, str]) -> bool:
+    name = _full_name(call.func, names)
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg}
     if any(word in given and given[word] != allowed for word, allowed in KEYWORDS.items()):
         return True
+    if any(_is_auto_class(_full_name(part, names)) for part in (call.func, *call.args)):
+        return given.get("trust_remote_code") != "False"  # left out, transformers asks whoever sits at the terminal
     if name in NEEDS:
         keyword, value = NEEDS[name]
         return given.get(keyword) != value
