@@ -25,7 +25,7 @@ def families(text: str) -> set[str]:
 
 def said_by(package: str) -> str:
     """Of an installed package: the licence in its metadata, of a whole licence's text the beginning."""
-    found = metadata.metadata(package)
+    found: Any = metadata.metadata(package)
     classifiers = [text for text in found.get_all("Classifier") or [] if text.startswith("License")]
     return " ".join([found.get("License-Expression") or "", (found.get("License") or "")[:50], *classifiers])
 

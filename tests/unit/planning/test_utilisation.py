@@ -18,7 +18,7 @@ from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.algorithm import Method
 from worldr1.train.trainer import Trainer
 
-CLIP = (5, 64, 96)
+CLIP = (5, 160, 224)
 
 
 def described(trainer: Trainer, method: Method, **more: Any) -> Utilisation:
