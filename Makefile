@@ -13,12 +13,13 @@ BIN := .venv/bin
 RUN := .venv/.ready-to-run
 DEV := .venv/.ready-to-develop
 
-.PHONY: help venv demo test lint format clean
+.PHONY: help venv demo test lint format audit clean
 
 help:
 	@echo "make demo    train the mini world for a few minutes and write a report (no GPU; the network only to install)"
 	@echo "make test    style, import rules, types, tests"
 	@echo "make lint    the same without the tests;  make format  mend the style"
+	@echo "make audit   known vulnerabilities of what is installed (asks PyPI)"
 	@echo "make venv    the environment alone, with the developers' tools"
 	@echo "make clean   remove the environment and everything generated, runs/ excepted"
 
@@ -53,6 +54,12 @@ lint: $(DEV)
 format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# pip-audit has an environment of its own: what it needs is no dependency of ours
+audit: $(DEV)
+	@test -x .venv/audit/bin/python || $(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/pip install -q pip-audit || echo "pip-audit cannot be installed"
+	@.venv/audit/bin/python .ci/audit.py "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -69,7 +69,7 @@ def updates(ahead: int, args: argparse.Namespace) -> list[dict[str, Any]]:
 def predicted(ahead: int, first: Sequence[dict[str, Any]], args: argparse.Namespace) -> float:
     """Seconds of an update by the simulation, from the stage times of the row without overlap."""
     mean = {name: fmean(row[name] for row in first) for name in first[0] if name.startswith("seconds")}
-    rollout, decode = mean["seconds_rollout"], mean["seconds_reward"] - mean["seconds_reward_wait"]
+    rollout, decode = mean["seconds_rollout"], mean["seconds_decode"]
     times = Times(
         velocity=0.0,
         sde_velocity=rollout / args.groups,
@@ -78,7 +78,7 @@ def predicted(ahead: int, first: Sequence[dict[str, Any]], args: argparse.Namesp
         hand_over=0.0,
         unpack=0.0,
         score=mean["seconds_reward_wait"] / args.groups / 2,
-        step=(mean["seconds"] - rollout - mean["seconds_reward"]) / args.groups,
+        step=(mean["seconds"] - rollout - decode - mean["seconds_reward"]) / args.groups,
     )
     layout = Layout(policy=1, reward=1, ahead=ahead, groups=args.groups, group_size=2)
     return simulate(times, layout, [2] * args.groups).seconds
@@ -94,11 +94,11 @@ def main() -> None:
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))  # the actors find this file as it is found here
     rows: dict[int, list[dict[str, Any]]] = {}
-    print("| flights ahead | an update, s | rollout | decode and reward | of which waiting | simulated |")
-    print("|---|---|---|---|---|---|")
+    print("| flights ahead | an update, s | rollout | decode | reward | of which waiting | simulated |")
+    print("|---|---|---|---|---|---|---|")
     for ahead in (0, 1, 2):
         rows[ahead] = updates(ahead, args)
-        names = ("seconds", "seconds_rollout", "seconds_reward", "seconds_reward_wait")
+        names = ("seconds", "seconds_rollout", "seconds_decode", "seconds_reward", "seconds_reward_wait")
         cells = [f"{fmean(row[name] for row in rows[ahead]):.1f}" for name in names]
         print(f"| {ahead} | {' | '.join(cells)} | {predicted(ahead, rows[0], args):.1f} |", flush=True)
     untimed = [[{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows[x]] for x in rows]

@@ -37,6 +37,7 @@ from worldr1.cluster.ranks import Rank
 from worldr1.cluster.ray_actors import RayActors
 from worldr1.cluster.reward import RemoteReward
 from worldr1.rewards.remote import RemoteConfig
+from worldr1.train.metrics import untimed
 from worldr1.types import Prompt, RewardResult, Status
 
 ACTIONS = ("none", "killed", "hung", "raised", "short", "foreign", "shuffled", "nan", "late", "duplicate", "poison")
@@ -389,7 +390,7 @@ def training(args: argparse.Namespace) -> None:
                 os.kill(actor, signal.SIGKILL)
                 killed += 1
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        rows[name] = [{k: v for k, v in line.items() if not k.startswith("seconds")} for line in lines]
+        rows[name] = [untimed(line) for line in lines]
         faulty = sum(line["fault_fraction"] > 0 for line in lines)
         print(f"{name}: exit {process.returncode}, {len(lines)} updates, {killed} kills, {faulty} updates with faults")
     print(f"metrics equal but for the times: {rows['resident'] == rows['remote']}")

@@ -20,7 +20,8 @@ from worldr1.train.adapter_file import LoraConfig
 from worldr1.train.algorithm import Method
 from worldr1.train.checkpoint import TrainState
 from worldr1.train.lora import prepare_trainable
-from worldr1.train.trainer import Metrics, PromptSets, TrainConfig, Trainer
+from worldr1.train.metrics import untimed as untimed
+from worldr1.train.trainer import PromptSets, TrainConfig, Trainer
 from worldr1.types import Prompt, RewardResult, Status, Trajectory
 
 CLIP = (5, 16, 16)
@@ -102,10 +103,6 @@ def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 def same_state(a: TrainState, b: TrainState) -> bool:
     tensors = same(a.params, b.params) and same(a.ema, b.ema) and same(a.optimizer, b.optimizer)
     return tensors and (a.update, a.extra) == (b.update, b.extra)
-
-
-def untimed(metrics: Metrics) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
 
 
 def mean_reward(trainer: Trainer) -> float:

@@ -44,6 +44,7 @@ from worldr1.evaluate.reward_parts import DOMINANT_SHARE, spread_shares
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.watching import look_scores
 from worldr1.mini.promptset import random_prompts, unseen_scenes
+from worldr1.monitor import Monitor
 from worldr1.rl.phases import Phase
 from worldr1.seeding import make_generator, seed_global_generators
 from worldr1.shipped import FINAL, copy_evaluations, evaluate_shipped
@@ -58,6 +59,7 @@ from worldr1.train.run_lock import RunLock
 from worldr1.train.runlog import RunLog, check_is_run, read_metrics
 from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
 from worldr1.train.stopping import Look
+from worldr1.train.trackers import check_trackers
 from worldr1.train.trainer import Metrics, PromptSets, Trainer
 from worldr1.train.watch import Watch
 from worldr1.types import Prompt, Status
@@ -144,6 +146,7 @@ class Session:
         self.test, self.judge, self.judge_prompts = parts
         self.console = Console(stderr=True)
         self.watch = Watch(config.train.judge, run_dir, updates_done=trainer.updates_done)
+        self.monitor = Monitor(config, run_dir, log, trainer, lambda line: self.console.print(line, markup=False))
         self.seconds = fsum(row["seconds"] for row in read_metrics(run_dir))  # before a resume
 
     @classmethod
@@ -193,10 +196,11 @@ class Session:
         print(describe(self.policy, self.config.model), file=sys.stderr)
         if judges := describe_reward(self.config.reward, self.trainer.reward, self.trainer.device.type):
             print(judges, file=sys.stderr)
-        with self.log:
+        with self.monitor:
             self._encode_prompts()
             # resumed without this evaluation, the weights are no longer the base's
-            with base_model(self.trainer.policy.transformer, self.trainer.base_state):
+            base = base_model(self.trainer.policy.transformer, self.trainer.base_state)
+            with base, self.monitor.stage("evaluation"):
                 before = self._evaluation(BEFORE)
             self._train()
             if self.trainer.updates_done < self.config.train.updates and self._has_trained_enough():
@@ -264,7 +268,7 @@ class Session:
         def record(metrics: Metrics) -> None:
             if trainer.updates_done % config.checkpoint_every == 0:
                 writer.wait()  # a kill never costs the updates since two checkpoints
-            self.log.write(metrics)
+            self.monitor.record(metrics)
 
         try:
             with writer, self._bar("training", config.updates, trainer.updates_done) as show:
@@ -278,7 +282,8 @@ class Session:
                         self._warn_of_dominance(metrics)
                     show(trainer.updates_done)
                     if trainer.updates_done % config.checkpoint_every == 0 or self._has_trained_enough():
-                        writer.save(trainer.state(), score=self._score())
+                        with self.monitor.stage("checkpoint"):
+                            writer.save(trainer.state(), score=self._score())
                         saved = trainer.updates_done
                     self._let_the_judge_look()
         except (KeyboardInterrupt, TrainingError) as stop:
@@ -326,7 +331,7 @@ class Session:
             return videos
 
         tasks = plan_tasks(self.judge_prompts, config)
-        with trainer.ema.swap(trainer.parameters):
+        with self.monitor.stage("judge"), trainer.ema.swap(trainer.parameters):
             seen = judge_source(source, tasks, {"judge": self.judge}, config=config)["judge"]
         scores = look_scores(seen.records)
         watch.add(Look(update=trainer.updates_done, reward=fmean(rewards), scores=scores), trainer.ema.values)
@@ -409,6 +414,7 @@ def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets) -> Trainer:
     check_reward(config.reward)
+    check_trackers(config.train.log)
     device = choose_device(config.device)
     policy: WanPolicy = build_policy(config.model, device)
     shape = check_clip(config, policy)

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,26 @@ CONSTANT_RATE_FACTOR = 12
 REPEATABLE: dict[str, object] = {"mbtree": "0", "threads": "4"}
 """So that equal frames make equal files: x264's macroblock tree reads memory that nobody wrote where pictures are small
 (seen up to 128 x 192: other bytes in 16 of 200 encodings), and what it writes depends on the number of threads."""
+
+
+KNOWN_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,flv,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,ogg,asf,nut,"
+    "mxf,yuv4mpegpipe"
+)
+"""The containers that are opened. ffmpeg knows hundreds more, among them playlists that fetch further files, and a
+terminal that plays any text file as a video."""
+MOST_PIXELS = 2**29
+"""Of all frames together that `read_mp4` keeps (81 frames of 832 x 480: 2**25): a file of some kilobytes can hold hours
+of black at 8K."""
+MOST_FRAME_PIXELS = 2 * 8192 * 4320
+"""Of one frame, as the decoder counts them, with padding."""
+
+
+def open_file(path: str | Path) -> InputContainer:
+    """A video file for reading, of a known format, which can name no other file and no address. FFmpegError if not."""
+    options = {"format_whitelist": KNOWN_FORMATS, "protocol_whitelist": "file"}
+    # An absolute path cannot be taken for an address such as concat:a.mp4.
+    return av.open(str(Path(path).absolute()), container_options=options, metadata_errors="ignore")
 
 
 def write_mp4(
@@ -65,7 +86,7 @@ def _encode(path: Path, frames_THW3: np.ndarray, *, fps: int, comment: str) -> N
 def read_comment(path: str | Path) -> str:
     """The `comment` tag of a video file, empty if it has none. Raises InputError if the file is no video."""
     try:
-        with av.open(str(path)) as container:
+        with open_file(path) as container:
             return container.metadata.get("comment", "")
     except (OSError, FFmpegError) as error:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
@@ -74,17 +95,24 @@ def read_comment(path: str | Path) -> str:
 def read_mp4(path: str | Path) -> Float[Tensor, "T 3 H W"]:
     """All frames of a video file's first video stream, RGB, 0..1, float32.
 
-    Raises InputError if the file is missing, is no video, or has no frames.
+    Raises InputError if the file is missing, is no video, has no frames, frames of several sizes or too many pixels.
     """
     if not Path(path).is_file():
         raise InputError(f"There is no video file {path}; check the path.")
     try:
-        with av.open(str(path)) as container:
+        with open_file(path) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; give a video file such as an mp4.")
-            frames = [torch.from_numpy(f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+            container.streams.video[0].codec_context.options = {"max_pixels": str(MOST_FRAME_PIXELS)}
+            frames: list[Tensor] = []
+            for number, frame in enumerate(container.decode(video=0), start=1):
+                if number * frame.width * frame.height > MOST_PIXELS:
+                    raise InputError(f"{path} has more than {MOST_PIXELS:,} pixels; cut it or make it smaller first.")
+                frames.append(torch.from_numpy(frame.to_ndarray(format="rgb24")))
     except FFmpegError as error:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
     if not frames:
         raise InputError(f"{path} holds no frames; give a video file such as an mp4.")
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise InputError(f"{path} changes its picture size on the way; convert it to one size first.")
     return torch.stack(frames).permute(0, 3, 1, 2).float() / 255.0

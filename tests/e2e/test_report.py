@@ -1,5 +1,6 @@
 """report.html from a run folder: complete, escaped, offline, and never a crash for what is missing."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +30,8 @@ class Page(HTMLParser):
         super().__init__()
         self.source = path.read_text(encoding="utf-8")
         self.open: list[str] = []
+        self.tags: list[str] = []
+        """Names of all tags and of their attributes."""
         self.videos: list[str] = []
         self.loads: list[str] = []
         self.charts: list[str] = []
@@ -44,6 +47,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
+        self.tags += [tag, *attributes]
         links = [value for name in ("src", "href") if (value := attributes.get(name))]
         self.loads += [link for link in links if not link.startswith("#")]
         if tag == "video":
@@ -132,6 +136,23 @@ def test_a_finished_run(run_dir: Path) -> None:
     assert "Rejected: its geometry explains &lt;1 %" in page.text
     assert 'name = "<b>"' not in page.source and "name = &quot;&lt;b&gt;&quot;" in page.source
     assert "There is no" not in page.text and "not logged" in page.text  # travel etc. are not in these metrics
+
+
+def test_names_with_quotes_and_tags_stay_text(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worldr1.evaluate.clips.EMBED_MAX_BYTES", 0)  # every video is a link
+    hostile = 'x" onerror="alert(1)" <script>alert(2)<script>.mp4'
+    before = run_dir / "previews" / "before"
+    (before / "000.mp4").rename(before / hostile)
+    records = before / "records.json"
+    table = json.loads(records.read_text())
+    table["records"][0]["video"] = hostile
+    records.write_text(json.dumps(table))
+    named = run_dir.rename(run_dir.with_name("a \"run\" 'of' <img src=x onerror=alert(3)>"))
+    page = Page(write_report(named, metrics()))
+    assert len(page.videos) == 4 and "onerror" not in re.sub(r"&lt;img.*?&gt;", "", "".join(page.tags))
+    assert all(re.fullmatch(r"[\w%./-]+", video) for video in page.videos)
+    assert page.tags.count("script") == 1 and "img" not in page.tags
+    assert "<img src=x" not in page.source and "<script>alert" not in page.source
 
 
 def test_every_curve_is_drawn_and_the_dynamic_phase_shaded(run_dir: Path) -> None:

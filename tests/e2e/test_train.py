@@ -23,6 +23,7 @@ from worldr1.config import dump_toml
 from worldr1.evaluate.records import Evaluation
 from worldr1.train.adapter_file import BaseShape, TrainedWith, read_info
 from worldr1.train.checkpoint import latest_checkpoint, list_checkpoints, load_checkpoint
+from worldr1.train.metrics import untimed
 from worldr1.train.runlog import METRICS_FILE, read_metrics
 
 STABLE = {
@@ -46,7 +47,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:
     """Without the times, which no two runs share."""
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in read_metrics(run)]
+    return [untimed(row) for row in read_metrics(run)]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,31 @@ def test_a_comment_comes_back_and_does_not_change_the_frames(tmp_path: Path) -> 
     assert torch.equal(read_mp4(plain), read_mp4(noted))
     with pytest.raises(InputError, match="cannot be read as a video"):
         read_comment(tmp_path / "nothing.mp4")
+
+
+def test_a_file_that_unpacks_into_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_io, "MOST_PIXELS", 3 * 16 * 16)
+    write_mp4(tmp_path / "short.mp4", torch.zeros(3, 3, 16, 16))
+    assert len(read_mp4(tmp_path / "short.mp4")) == 3
+    write_mp4(tmp_path / "long.mp4", torch.zeros(4, 3, 16, 16))
+    with pytest.raises(InputError, match="has more than 768 pixels"):
+        read_mp4(tmp_path / "long.mp4")
+
+
+@pytest.mark.parametrize("read", [read_mp4, read_comment])
+def test_a_file_cannot_send_the_reader_to_other_files(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    """Playlists and edit lists of ffmpeg name files and addresses; whoever gives us a video gives us no such thing."""
+    write_mp4(tmp_path / "secret.mp4", _clip())
+    playlist = tmp_path / "film.mp4"
+    for text in (
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile secret.mp4\n",
+    ):
+        playlist.write_text(text)
+        with pytest.raises(InputError, match="cannot be read as a video"):
+            read(playlist)
+    with pytest.raises(InputError):
+        read(Path(f"concat:{tmp_path}/secret.mp4"))
 
 
 def test_a_video_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

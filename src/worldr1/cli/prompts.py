@@ -185,7 +185,7 @@ def _token_counter(folder: Path | None) -> Callable[[str], int] | None:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} holds no tokenizer ({error}); give the folder `tokenizer` of a Wan model."

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from worldr1.errors import InputError
@@ -121,6 +121,11 @@ class Evaluation:
 
 def _record(entry: Mapping[str, Any]) -> VideoRecord:
     _check_fields(VideoRecord, entry)
+    video = entry["video"]
+    if video is not None and (
+        not isinstance(video, str) or PurePath(video).name != video or video in ("", "..") or "\\" in video
+    ):
+        raise ValueError(f"the video {video!r} is not the name of a file beside it")  # a report would embed any file
     return VideoRecord(**{**entry, "tokens": tuple(entry["tokens"]), "status": Status(entry["status"])})
 
 

@@ -16,13 +16,8 @@ from av.stream import Disposition
 from jaxtyping import UInt8
 
 from worldr1.errors import InputError
+from worldr1.video_io import open_file
 
-KNOWN_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,flv,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,ogg,asf,nut,"
-    "mxf,yuv4mpegpipe"
-)
-"""The containers that are opened. ffmpeg knows hundreds more, among them playlists that fetch further files, and a
-terminal that plays any text file as a video."""
 MIN_SIDE_PX = 16
 FALLBACK_RATE = 24.0
 """Frames per second where the file says nothing believable."""
@@ -195,10 +190,8 @@ def _open(path: str | Path) -> InputContainer:
         raise InputError(f"There is no video file {path}; check the path.")
     if file.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); give a video file such as an mp4.")
-    options = {"format_whitelist": KNOWN_FORMATS, "protocol_whitelist": "file"}
     try:
-        # An absolute path cannot be taken for an address such as concat:a.mp4.
-        return av.open(str(file.absolute()), container_options=options, metadata_errors="ignore")
+        return open_file(file)
     except FFmpegError as error:
         raise InputError(
             f"{path} cannot be read as a video ({error.strerror or 'unknown format'}): it is damaged, incomplete or no "

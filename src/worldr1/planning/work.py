@@ -29,8 +29,8 @@ class Work:
     """Latents that are kept of the group until the optimizer step."""
 
     @classmethod
-    def of(cls, config: ExperimentConfig) -> "Work":
-        """Of a recipe."""
+    def of(cls, config: ExperimentConfig, *, first_index: float | None = None) -> "Work":
+        """Of a recipe; first_index: of the groups' first SDE steps on average, None: in the mean over all draws."""
         if config.objective.kind == "best-of-n":
             return cls._best_of_n(config)
         sampler, size = config.sampler, config.train.group_size
@@ -38,8 +38,9 @@ class Work:
         if not sampler.share_prefix:
             sampled, states, widest = sampler.num_steps * size, steps * size, size
         else:
-            # the first of the drawn indices, in the mean over all draws
-            first = sampler.first_index + (len(sampler.allowed_indices) - steps) / (steps + 1)
+            first = first_index
+            if first is None:
+                first = sampler.first_index + (len(sampler.allowed_indices) - steps) / (steps + 1)
             sampled = first + 1 + (sampler.num_steps - first - 1) * size
             states, widest = 1 + (steps - 1) * size, 1 if steps == 1 else size
         graph = widest

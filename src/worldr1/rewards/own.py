@@ -24,9 +24,16 @@ SUM_TOLERANCE = 1e-4
 RESERVED = frozenset(
     {"update", "phase", "reward", "reward_std", "reward_best", "fault_fraction", "rejected_fraction", "kept_groups"}
     | {"loss", "flow_matching", "kl", "kl_sum", "ratio_mean", "ratio_deviation", "clip_fraction", "grad_norm"}
-    | {"skipped", "seconds", "seconds_rollout", "seconds_reward", "seconds_reward_wait"}
+    | {"skipped", "videos", "faults", "invalid", "rejected", "masked", "first_sde_step", "parameter_hash"}
 )
 """Fields of metrics.jsonl (docs/architecture.md)."""
+DERIVED = re.compile(r"(seconds|memory_|mfu).*|.*_(std|p05|p50|p95)")
+"""Names of further fields, some of them made of a part's own."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a field of metrics.jsonl of ours has this name, or may have it."""
+    return name in RESERVED or DERIVED.fullmatch(name) is not None
 
 
 class _Request(NamedTuple):
@@ -137,7 +144,7 @@ class OwnReward:
         if unknown := sorted(found - self.part_weights.keys()):
             raise InputError(f"{self.name} gave the part {unknown[0]}, which has no factor in its part_weights.")
         self._same_parts(prompt, found, phase_dynamic)
-        if clash := sorted(answer.measures.keys() & (RESERVED | self.part_weights.keys())):
+        if clash := sorted(n for n in answer.measures if is_reserved(n) or n in self.part_weights):
             raise InputError(f"{self.name} calls a measure {clash[0]}, which is a field of metrics.jsonl: rename it.")
 
 
@@ -150,7 +157,7 @@ def check_reward_object(reward: Any, name: str) -> None:
     if not isinstance(weights, Mapping) or not weights:
         raise InputError(f'{name} needs part_weights, for example {{"colour": 1.0}}: its parts and their factors.')
     for part, factor in weights.items():
-        if not isinstance(part, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", part) or part in RESERVED:
+        if not isinstance(part, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", part) or is_reserved(part):
             raise InputError(
                 f"{name} calls a part {part!r}: take lower-case letters, digits and _, and no field of metrics.jsonl."
             )

@@ -8,9 +8,9 @@ and in which order, is the same either way, so the results are too.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -26,7 +26,7 @@ class _Asked(NamedTuple):
 
 
 class Flights:
-    """Those of one update: `score` each of them, then take `all_scored`.
+    """Those of one update: `make_room` for and `score` each of them, then take `all_scored`.
 
     Whatever the reward raises is raised here, perhaps some flights later than its own. After an exception, its own or
     an interrupt of the caller's, throw this away: what is still being computed elsewhere is then nobody's.
@@ -39,35 +39,34 @@ class Flights:
         self._std_floor, self._dynamic = std_floor, phase_dynamic
         self._asked: deque[_Asked] = deque()
         self._scored: list[GroupBatch] = []
-        self.spent_s = 0.0
-        """How long the caller was in here: decoding, handing videos over, waiting."""
         self.waited_s = 0.0
-        """Of that, how long it stood still because rewards were not there."""
+        """How long the caller stood still because rewards were not there."""
 
-    def score(self, rollouts: Sequence[Rollout], decode: Callable[[], Float[Tensor, "B T 3 H W"]]) -> None:
-        """Asks for the rewards of these groups. decode: makes their videos, which are not kept here."""
-        with self._clock("spent_s"):
-            self._collect(most=max(0, self._ahead - 1))  # before there are more videos
-            members = [rollout for rollout in rollouts for _ in rollout.seeds]
-            asked = (decode(), [r.prompt for r in members], [r.trajectory for r in members], self._dynamic)
-            if self._ahead and isinstance(self._reward, LaterReward):
-                self._asked.append(_Asked(rollouts, self._reward.submit(*asked)))
-                return
-            with self._clock("waited_s"):
-                results = self._reward(*asked)
-            self._take(rollouts, results)
+    def make_room(self) -> None:
+        """Waits until there may be another flight's videos: call it before they are decoded."""
+        self._collect(most=max(0, self._ahead - 1))
+
+    def score(self, rollouts: Sequence[Rollout], videos_BT3HW: Float[Tensor, "B T 3 H W"]) -> None:
+        """Asks for the rewards of these groups' videos, which are not kept here."""
+        members = [rollout for rollout in rollouts for _ in rollout.seeds]
+        asked = (videos_BT3HW, [r.prompt for r in members], [r.trajectory for r in members], self._dynamic)
+        if self._ahead and isinstance(self._reward, LaterReward):
+            self._asked.append(_Asked(rollouts, self._reward.submit(*asked)))
+            return
+        with self._waiting():
+            results = self._reward(*asked)
+        self._take(rollouts, results)
 
     def all_scored(self) -> list[GroupBatch]:
         """Every group, in the order in which they were given; waits for the rewards that are not there."""
-        with self._clock("spent_s"):
-            self._collect(most=0)
+        self._collect(most=0)
         return self._scored
 
     def _collect(self, *, most: int) -> None:
         """Takes what is there, and waits until no more than so many flights are being scored."""
         while self._asked and (len(self._asked) > most or self._asked[0].pending.done()):
             rollouts, pending = self._asked.popleft()
-            with self._clock("waited_s"):
+            with self._waiting():
                 results = pending.result()
             self._take(rollouts, results)
 
@@ -77,9 +76,9 @@ class Flights:
         self._scored += collect(rollouts, grouped, std_floor=self._std_floor)
 
     @contextmanager
-    def _clock(self, name: Literal["spent_s", "waited_s"]) -> Iterator[None]:
+    def _waiting(self) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         finally:
-            setattr(self, name, getattr(self, name) + time.monotonic() - start)
+            self.waited_s += time.monotonic() - start

@@ -9,7 +9,6 @@ import math
 import signal
 import statistics
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
 from worldr1.protocols import TrainablePolicy, VideoReward
 from worldr1.rl.phases import Phase
-from worldr1.rollout.collector import GroupBatch, reward_metrics
+from worldr1.rollout.collector import GroupBatch
 from worldr1.rollout.sampler import GroupRequest
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
@@ -34,12 +33,11 @@ from worldr1.train.ema import Ema
 from worldr1.train.flights import Flights
 from worldr1.train.flow_grpo import FlowGrpo
 from worldr1.train.lora import copy_merged, load_parameters
+from worldr1.train.metrics import Metrics, UpdateMeter, parameter_hash, scored_metrics
 from worldr1.train.startup import FirstGradient
 from worldr1.train.stopping import JudgeConfig
-from worldr1.types import Prompt, RewardResult, Rollout, Trajectory
-
-Metrics = dict[str, float | int | str]
-"""One line of `metrics.jsonl`."""
+from worldr1.train.trackers import LogConfig
+from worldr1.types import Prompt, Rollout, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +84,8 @@ class TrainConfig:
     """Optimizer steps in a row without a finite gradient that stop the run."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """Whether a judge that no reward met looks on, and stops a run that it finds worse while its reward rises."""
+    log: LogConfig = field(default_factory=LogConfig)
+    """Who is told of the run beside `metrics.jsonl`."""
 
     def __post_init__(self) -> None:
         counts = ("updates", "groups_per_update", "decode_batch", "checkpoint_every", "keep_last", "max_skipped")
@@ -173,6 +173,9 @@ class Trainer:
         self.algorithm = self._algorithm()
         self.counters = _Counters()
         self.updates_done = 0
+        self.on_stage: Callable[[str], None] = lambda name: None
+        """Is told what each stage of an update is called when it begins."""
+        self.meter = UpdateMeter(self.device)
 
     # ------------------------------------------------------------------------------------------------------- state
 
@@ -212,11 +215,13 @@ class Trainer:
         interrupt or a TrainingError `state` is that of a finished update. examine: sees the first gradient before the
         optimizer does, and may raise (`train.startup.StartupChecks`).
         """
-        start, number = time.monotonic(), self.updates_done
+        self.meter = UpdateMeter(self.device, self.on_stage)
+        number = self.updates_done
         phase = self.method.phases.phase_at(number)
-        prompts, embeddings = self._draw_prompts(number, phase)
-        if self.ode_policy is not None:
-            copy_merged(self.policy.transformer, self.ode_policy.transformer)
+        with self.meter.stage("rollout"):
+            prompts, embeddings = self._draw_prompts(number, phase)
+            if self.ode_policy is not None:
+                copy_merged(self.policy.transformer, self.ode_policy.transformer)
         flights = Flights(
             self.reward,
             ahead=self.config.flights_ahead,
@@ -224,20 +229,21 @@ class Trainer:
             phase_dynamic=phase is Phase.DYNAMIC,
         )
         for slots in self._flights():
-            self._score(self._roll_out(number, {slot: prompts[slot] for slot in slots}, embeddings), flights)
-        groups = flights.all_scored()
-        rollout_s = time.monotonic() - start - flights.spent_s
-        metrics: Metrics = {"update": number, "phase": phase.value, **reward_metrics(groups)}
-        metrics |= self._mean_measures(groups)
+            with self.meter.stage("rollout"):
+                rollouts = self._roll_out(number, {slot: prompts[slot] for slot in slots}, embeddings)
+            self._score(rollouts, flights)
+        with self.meter.stage("reward"):
+            groups = flights.all_scored()
+        metrics: Metrics = {"update": number, "phase": phase.value, **scored_metrics(groups)}
         num_faults = self._check_faults(groups)
         with _deferred_interrupt():
             for epoch in range(self.method.objective.updates_per_rollout):
                 metrics |= self._step(groups, embeddings, epoch, examine if epoch == 0 else None)
             self.counters.faults += num_faults
             self.updates_done += 1
-            seconds = time.monotonic() - start
-            metrics |= {"seconds": seconds, "seconds_rollout": rollout_s}
-            metrics |= {"seconds_reward": flights.spent_s, "seconds_reward_wait": flights.waited_s}
+            with self.meter.stage("hash"):
+                metrics["parameter_hash"] = parameter_hash(self.parameters)
+            metrics |= self.meter.measured() | {"seconds_reward_wait": flights.waited_s}
             record(metrics)
         if name := self.first_not_finite():
             raise TrainingError(
@@ -289,18 +295,15 @@ class Trainer:
         return start_noise(path, self.latent_shape, seeds, self.method.noise, self.plans).to(self.device)
 
     def _score(self, rollouts: Sequence[Rollout], flights: Flights) -> None:
-        latents = torch.cat([rollout.latents for rollout in rollouts]).split(self.config.decode_batch)
+        with self.meter.stage("reward"):
+            flights.make_room()
+        latents = torch.cat([rollout.latents for rollout in rollouts])
+        with self.meter.stage("decode"):
+            videos = torch.cat([self.policy.decode(part) for part in latents.split(self.config.decode_batch)])
         if len(rollouts) < self.config.groups_per_update:  # the other groups need the GPU's memory
             rollouts = [rollout.to("cpu") for rollout in rollouts]
-        flights.score(rollouts, lambda: torch.cat([self.policy.decode(part) for part in latents]))
-
-    def _mean_measures(self, groups: Sequence[GroupBatch]) -> dict[str, float]:
-        """Mean over valid members of what is measured and not rewarded."""
-        values: dict[str, list[float]] = {}
-        for result in _valid_results(groups):
-            for name, value in result.measures.items():
-                values.setdefault(name, []).append(value)
-        return {name: statistics.fmean(numbers) for name, numbers in sorted(values.items())}
+        with self.meter.stage("reward"):
+            flights.score(rollouts, videos)
 
     def _check_faults(self, groups: Sequence[GroupBatch]) -> int:
         """The number of faults, as `collect` sees them: a reward that is not finite is one too."""
@@ -332,11 +335,14 @@ class Trainer:
         """One optimizer step on the groups that the loss takes."""
         self.optimizer.zero_grad(set_to_none=True)
         kept = [ScoredGroup(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
-        metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
+        with self.meter.stage("step"):
+            metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
         is_finite = math.isfinite(metrics.get("loss", 0.0))
         if examine is not None:
             examine(FirstGradient(groups=groups, parameters=self.parameters, metrics=metrics))
-        return {"kept_groups": float(len(kept))} | metrics | self._apply(bool(kept) and is_finite)
+        with self.meter.stage("optimizer"):
+            applied = self._apply(bool(kept) and is_finite)
+        return {"kept_groups": float(len(kept))} | metrics | applied
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:
         """Clip, step and average; without a gradient, or if it is not finite, the step is skipped and counted."""
@@ -359,13 +365,6 @@ class Trainer:
         self.optimizer.step()
         self.ema.update(self.parameters)
         return {"grad_norm": norm, "skipped": float(counters.skipped)}
-
-
-def _valid_results(groups: Sequence[GroupBatch]) -> Iterator[RewardResult]:
-    for group in groups:
-        for result, valid in zip(group.rewards, group.valid.tolist(), strict=True):
-            if valid:
-                yield result
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Model folders: the published layout loads, and what is wrong with one is said with the file's name."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -176,3 +177,23 @@ def test_a_folder_comes_before_the_hub_and_only_harmless_files_are_fetched(
     (tmp_path / "Wan-AI" / "Wan2.1-T2V-1.3B-Diffusers").mkdir(parents=True)
     assert find_folder("Wan-AI/Wan2.1-T2V-1.3B-Diffusers") == Path("Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
     assert len(asked) == 1
+
+
+def test_code_in_a_folder_does_not_run(broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers asks at a terminal whether to run it, and runs it at a yes: nobody is asked here."""
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w').close()\nclass Evil:\n    pass\n"
+    config = broken / "tokenizer" / "tokenizer_config.json"
+    for part in ("tokenizer", "text_encoder", "transformer", "vae", "."):
+        (broken / part / "evil.py").write_text(code)
+    table = json.loads(config.read_text())
+    table |= {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}}
+    config.write_text(json.dumps(table))
+    for part in ("text_encoder", "transformer", "vae"):
+        path = broken / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "evil.Evil"}}))
+    monkeypatch.setattr("builtins.input", lambda *asked: pytest.fail("it asked"))
+    monkeypatch.setattr("sys.stdin", None)
+    with contextlib.suppress(InputError):
+        WanPolicy.from_folder(broken).encode(["a box"])
+    assert not ran.exists()

@@ -258,6 +258,18 @@ def test_damaged_records_are_refused(tmp_path: Path) -> None:
         Evaluation.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/hostname", "a/b.mp4", "..", "", "a\\b.mp4", 3])
+def test_a_video_elsewhere_is_refused(tmp_path: Path, name: object) -> None:
+    """A report embeds the files that records name: a folder from a stranger must not choose them."""
+    evaluation = evaluate(Policy(), brightness, Oracle(), PROMPTS, config=CONFIG).evaluation
+    path = evaluation.save(tmp_path)
+    table = json.loads(path.read_text())
+    table["records"][0]["video"] = name
+    path.write_text(json.dumps(table))
+    with pytest.raises(InputError, match="is not the name of a file beside it"):
+        Evaluation.load(tmp_path)
+
+
 def test_names_of_the_file_are_stable(tmp_path: Path) -> None:
     """records.json is an interface: a change here is a change for its readers."""
     evaluation = evaluate(Policy(), brightness, Oracle(), PROMPTS[:1], config=CONFIG).evaluation

@@ -141,13 +141,14 @@ def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, 
     """Model, tokenizer, image processor."""
     from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen3VLForConditionalGeneration
 
-    tokenizer = load_part(AutoTokenizer, folder, "")
+    tokenizer = load_part(AutoTokenizer, folder, "", trust_remote_code=False)
     if (folder / _CHAT_TEMPLATE).is_file():  # the processor's, which a server would use too
         tokenizer.chat_template = read_json(folder / _CHAT_TEMPLATE).get("chat_template")
     if not tokenizer.chat_template:
         raise InputError(f"The model file {folder / _CHAT_TEMPLATE} is missing or says nothing; {AGAIN}.")
     image_processor = load_part(Qwen2VLImageProcessorPil, folder, "")
-    model = load_part(Qwen3VLForConditionalGeneration, folder, "", dtype=dtype, output_loading_info=True)
+    options = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    model = load_part(Qwen3VLForConditionalGeneration, folder, "", **options)
     return model.to(device).eval().requires_grad_(False), tokenizer, image_processor
 
 
