@@ -123,6 +123,22 @@ class ExperimentConfig:
             raise ConfigError('train.trainable = "full" needs model.dtype = "float32": bfloat16 rounds updates away.')
 
 
+def check_ranks(config: ExperimentConfig, world: int) -> None:
+    """Raises ConfigError for a recipe that so many processes cannot share."""
+    groups, remote = config.train.groups_per_update, config.reward.remote
+    if groups < world:
+        raise ConfigError(
+            f"An update has {groups} groups (train.groups_per_update) for {world} processes, and none is split: start "
+            f"at most {groups} processes (torchrun --nproc-per-node), or raise it."
+        )
+    device = choose_device(config.device) if world > 1 else "cpu"
+    if config.reward.placement == "remote" and remote.gpus_on(device) and not remote.address and world > 1:
+        raise ConfigError(
+            "Processes on GPUs cannot start a Ray each, which would take the others' GPUs: start one (ray start "
+            "--head) and give its address in reward.remote.address."
+        )
+
+
 def load_experiment(recipe: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
     """The recipe of a packaged name or a TOML path, with `key=value` overrides. Raises ConfigError or InputError."""
     return load_recipe(ExperimentConfig, recipe, overrides)

@@ -113,15 +113,17 @@ class Evaluation:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
             _check_fields(cls, table)
-            records = tuple(_record(entry) for entry in table["records"])
+            records = read_records(table["records"])
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} is damaged or of another version ({error}); evaluate again.") from error
         return cls(**{**table, "records": records})
 
 
-def _record(entry: Mapping[str, Any]) -> VideoRecord:
-    _check_fields(VideoRecord, entry)
-    return VideoRecord(**{**entry, "tokens": tuple(entry["tokens"]), "status": Status(entry["status"])})
+def read_records(entries: Sequence[Mapping[str, Any]]) -> tuple[VideoRecord, ...]:
+    """Records as JSON has them. Raises ValueError or TypeError for what are none."""
+    for entry in entries:
+        _check_fields(VideoRecord, entry)
+    return tuple(VideoRecord(**{**e, "tokens": tuple(e["tokens"]), "status": Status(e["status"])}) for e in entries)
 
 
 def _check_fields(cls: type[Evaluation] | type[VideoRecord], table: Any) -> None:
