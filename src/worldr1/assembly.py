@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Self
 
+import torch
+
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import (
     MINI,
@@ -28,6 +30,7 @@ from worldr1.train.algorithm import Method
 from worldr1.train.lora import prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype
 from worldr1.train.ranks import Ranks
+from worldr1.train.sharding import shard_base
 from worldr1.train.trainer import PromptSets, Trainer
 from worldr1.types import Prompt
 
@@ -110,7 +113,7 @@ def assemble(config: ExperimentConfig, ranks: Ranks) -> tuple[Trainer, Parts]:
 
     def build() -> None:
         prompts = run_prompts(config)
-        built.append((prompts, _load_models(config), Parts.make(config, prompts)))
+        built.append((prompts, _load_models(config, ranks), Parts.make(config, prompts)))
 
     ranks.together(build)
     prompts, models, parts = built[0]
@@ -123,11 +126,16 @@ class _Models(NamedTuple):
     reward: VideoReward
 
 
-def _load_models(config: ExperimentConfig) -> _Models:
+def _load_models(config: ExperimentConfig, ranks: Ranks) -> _Models:
     check_reward(config.reward)
     device = choose_device(config.device)
-    policy: WanPolicy = build_policy(config.model, device)
+    base_device = "cpu" if _sharded(config, ranks) else None  # it would not fit
+    policy: WanPolicy = build_policy(config.model, device, base_device=base_device)
     return _Models(policy, check_clip(config, policy), build_reward(config.reward, device, config.clip))
+
+
+def _sharded(config: ExperimentConfig, ranks: Ranks) -> bool:
+    return config.train.shard_base and ranks.world > 1
 
 
 def _trainer(config: ExperimentConfig, prompts: PromptSets, models: _Models, ranks: Ranks) -> Trainer:
@@ -143,6 +151,9 @@ def _trainer(config: ExperimentConfig, prompts: PromptSets, models: _Models, ran
     )
     if config.train.trainable == "lora" and config.model.lora_products == "base":
         compute_in_base_dtype(policy.transformer)
+    if _sharded(config, ranks):
+        device = torch.device(choose_device(config.device))
+        shard_base(policy.transformer, parameters.values(), ranks, device=device, dtype=policy.dtype)
     method = Method(sampler=config.sampler, noise=config.noise, objective=config.objective, phases=config.phases)
     clip = (config.clip.frames, config.clip.height, config.clip.width)
     trainer = Trainer(

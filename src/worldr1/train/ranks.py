@@ -63,10 +63,12 @@ class Ranks:
     def __init__(self, rank: int = 0, world: int = 1, local_rank: int = 0) -> None:
         """rank of world; local_rank: among those of this machine."""
         self.rank, self.world, self.local_rank = rank, world, local_rank
-        self.wait: Callable[[], None] = lambda: None
+        self.pass_time: Callable[[], None] = lambda: None
         """What a rank does between the end of its own work and the end of everyone's (`train.sharding`)."""
         self.may_give_up = True
         """Whether an interrupt may end work in the middle."""
+        self.working = False
+        """Whether this rank is inside `together`."""
         self._interrupts = Interrupts()
         self._messages: Any = None  # a group for which torch has several types
 
@@ -137,6 +139,7 @@ class Ranks:
             return [work()]
         outcome: dict[str, Any] = {}
         failure: BaseException | None = None
+        self.working = True
         try:
             if interruptible and self.may_give_up:
                 outcome["result"] = self._interrupts.run(work)
@@ -147,9 +150,13 @@ class Ranks:
         except RankLost:
             raise
         except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, torch.OutOfMemoryError) and not self.may_give_up:
+                raise  # in the middle of a forward that the others make too: there is no going on together
             failure = error
             outcome = {"failed": type(error).__name__, "said": str(error) or first_line(error)}
-        self.wait()
+        finally:
+            self.working = False
+        self.pass_time()
         outcomes = self.gather(outcome)
         _raise_what_failed(outcomes, failure)
         return [one["result"] for one in outcomes]
@@ -157,6 +164,13 @@ class Ranks:
     def share(self, work: Callable[[], Any], *, interruptible: bool = True) -> Any:
         """What `work` returns on rank 0 (JSON), which alone does it while the others wait; raises as `together`."""
         return self.together(work if self.is_first else lambda: None, interruptible=interruptible)[0]
+
+    def any_at_work(self, mine: bool) -> bool:
+        """Whether any rank says so; all are asked at once."""
+        said = torch.tensor([int(mine)])
+        with _noticing():
+            dist.all_reduce(said, op=dist.ReduceOp.MAX, group=self._messages)
+        return bool(said)
 
     # ----------------------------------------------------------------------------------------------------- tensors
 
