@@ -61,12 +61,12 @@ def _train(config: "ExperimentConfig", folder: Path, *, resume: bool) -> int:
     from worldr1.config import dump_toml
     from worldr1.session import Session
     from worldr1.train.checkpoint import RECIPE_FILE
-    from worldr1.train.ranks import Ranks, restarts
+    from worldr1.train.ranks import Ranks
 
     def begun() -> bool:
-        """Whether this very run was begun, and torchrun has started it again."""
+        """Whether this very run was begun, and torchrun has started its processes again."""
         file = folder / RECIPE_FILE
-        return restarts() > 0 and file.is_file() and file.read_text(encoding="utf-8") == dump_toml(config)
+        return ranks.begun and file.is_file() and file.read_text(encoding="utf-8") == dump_toml(config)
 
     ranks = Ranks.join(choose_device(config.device))
     try:
@@ -75,6 +75,7 @@ def _train(config: "ExperimentConfig", folder: Path, *, resume: bool) -> int:
             if ranks.is_first:
                 print(f"started again by torchrun: going on with the run in {folder}", file=sys.stderr)
         session = (Session.resume if resume else Session.create)(config, folder, ranks)
+        ranks.mark_begun()
         for line in session.run():
             print(line)
         return 0

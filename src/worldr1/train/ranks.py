@@ -13,7 +13,9 @@ the others end with `RankLost`, and torchrun starts all of them again (`--max-re
 
 import json
 import os
+import secrets
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -41,6 +43,7 @@ KINDS: Mapping[str, type[WorldR1Error]] = {
 }
 """Errors that stay what they are on the way to another rank."""
 INTERRUPTED = KeyboardInterrupt.__name__
+BEGUN = "worldr1/begun"
 BUCKET = 2**26
 """Numbers summed in one call: 256 MiB beside the gradients."""
 MEETING = timedelta(minutes=10)
@@ -71,6 +74,7 @@ class Ranks:
         """Whether this rank is inside `together`."""
         self._interrupts = Interrupts()
         self._messages: Any = None  # a group for which torch has several types
+        self._store: Any = None
 
     @classmethod
     def join(cls, device: str) -> Self:
@@ -87,7 +91,10 @@ class Ranks:
         ranks = cls(rank, world, local_rank)
         ranks._interrupts.catch()
         try:
-            dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=MEETING)
+            ranks._store, *_ = next(dist.rendezvous("env://", timeout=MEETING))
+            store = dist.PrefixStore(_meeting_place(ranks._store, rank, world), ranks._store)
+            backend = "nccl" if device == "cuda" else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=MEETING)
             ranks._messages = dist.new_group(backend="gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise ServerError(
@@ -97,6 +104,16 @@ class Ranks:
         if device == "cuda":
             ranks._check_gpus()
         return ranks
+
+    @property
+    def begun(self) -> bool:
+        """Whether `mark_begun` was called under this torchrun before: it has started its processes again since."""
+        return self._store is not None and self._store.check([BEGUN])
+
+    def mark_begun(self) -> None:
+        """Remembered by torchrun, not by this process."""
+        if self._store is not None:
+            self._store.set(BEGUN, "")
 
     @property
     def is_first(self) -> bool:
@@ -243,11 +260,6 @@ class Ranks:
 # ----------------------------------------------------------------------------------------------------------- launching
 
 
-def restarts() -> int:
-    """How often torchrun has started this run again."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 def speaks() -> bool:
     """Whether this process is rank 0, as far as its environment says; needs no `Ranks`."""
     return os.environ.get("RANK", "0") in ("", "0") or "WORLD_SIZE" not in os.environ
@@ -270,6 +282,29 @@ def _environment() -> tuple[int, int, int]:
             "train ..., or unset WORLD_SIZE."
         )
     return rank, world, local_rank
+
+
+def _meeting_place(store: Any, rank: int, world: int) -> str:
+    """A name that all present processes agree on, and none that torchrun has ended.
+
+    torchrun's store outlives them, with the addresses of the dead in it. So rank 0 makes a name up and answers every
+    rank's own greeting with it, until the greetings are those of the living: they thank.
+    """
+    if rank > 0:
+        greeting = secrets.token_hex(8)
+        store.set(f"worldr1/hello/{rank}", greeting)
+        name = store.get(f"worldr1/answer/{greeting}").decode()
+        store.set(f"worldr1/thanks/{name}/{rank}", "")
+        return name
+    name, missing, deadline = secrets.token_hex(8), set(range(1, world)), time.monotonic() + MEETING.total_seconds()
+    while missing:
+        for other in [other for other in missing if store.check([f"worldr1/hello/{other}"])]:
+            store.set(f"worldr1/answer/{store.get(f'worldr1/hello/{other}').decode()}", name)
+        missing = {other for other in missing if not store.check([f"worldr1/thanks/{name}/{other}"])}
+        if missing and time.monotonic() > deadline:
+            raise RuntimeError(f"rank {min(missing)} did not come")
+        time.sleep(0.05)
+    return name
 
 
 def _take_gpu(local_rank: int) -> None:
