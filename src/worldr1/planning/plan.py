@@ -190,6 +190,6 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
         notes.append(f"{dealt}; summing their gradients and waiting for the slowest is not counted")
         if config.train.shard_base:
             notes.append(
-                "memory and seconds are those of a whole base on every GPU: train.shard_base is not known here"
+                "train.shard_base is not counted: memory and seconds are those of a whole base on every GPU"
             )
     return tuple(notes)
