@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from machine import heading
 
+from worldr1.assembly import training_prompts
 from worldr1.build import ExperimentConfig, build_judge, build_policy, build_reward, choose_device, load_experiment
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
@@ -29,7 +30,6 @@ from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, 
 from worldr1.rollout.sampler import GroupRequest, draw_step_indices, sample_groups
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
-from worldr1.session import training_prompts
 from worldr1.types import Status
 
 PARTS = (S_META, S_RECON, S_TRAJ, R_GEN, S_MOTION)

@@ -30,10 +30,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from worldr1.assembly import training_prompts
 from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device, load_experiment
 from worldr1.rewards import composite
 from worldr1.seeding import make_generator
-from worldr1.session import training_prompts
 from worldr1.train import flow_grpo
 from worldr1.train import trainer as training
 from worldr1.train.algorithm import Method

@@ -121,6 +121,35 @@ class ExperimentConfig:
             )
         if self.train.trainable == "full" and self.model.dtype != "float32":
             raise ConfigError('train.trainable = "full" needs model.dtype = "float32": bfloat16 rounds updates away.')
+        if self.train.shard_base and (reason := self._unsharded()):
+            raise ConfigError(f"train.shard_base deals out a frozen base and needs {reason}.")
+
+    def _unsharded(self) -> str:
+        """The first setting that a sharded base does not do; "" if there is none."""
+        needed = {
+            'train.trainable = "lora"': self.train.trainable == "lora",
+            "sampler.exact_replay = true": self.sampler.exact_replay,
+            'sampler.ode_dtype = "float32"': self.sampler.ode_dtype == "float32",
+            "model.compile = false": not self.model.compile,
+            'objective.kind = "flow-grpo"': self.objective.kind == "flow-grpo",
+        }
+        return next((setting for setting, given in needed.items() if not given), "")
+
+
+def check_ranks(config: ExperimentConfig, world: int) -> None:
+    """Raises ConfigError for a recipe that so many processes cannot share."""
+    groups, remote = config.train.groups_per_update, config.reward.remote
+    if groups < world:
+        raise ConfigError(
+            f"An update has {groups} groups (train.groups_per_update) for {world} processes, and none is split: start "
+            f"at most {groups} processes (torchrun --nproc-per-node), or raise it."
+        )
+    device = choose_device(config.device) if world > 1 else "cpu"
+    if config.reward.placement == "remote" and remote.gpus_on(device) and not remote.address and world > 1:
+        raise ConfigError(
+            "Processes on GPUs cannot start a Ray each, which would take the others' GPUs: start one (ray start "
+            "--head) and give its address in reward.remote.address."
+        )
 
 
 def load_experiment(recipe: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
@@ -137,9 +166,14 @@ def choose_device(name: str = "auto") -> str:
     return name
 
 
-def build_policy(model: ModelConfig, device: str, *, lora: Path | None = None) -> WanPolicy:
-    """The base model, with the adapter file `lora` on it if given. Raises InputError for an unusable folder or file."""
-    policy = _load(model, device)
+def build_policy(
+    model: ModelConfig, device: str, *, lora: Path | None = None, base_device: str | None = None
+) -> WanPolicy:
+    """The base model, with the adapter file `lora` on it if given. base_device: as `load_model` takes it.
+
+    Raises InputError for an unusable folder or file.
+    """
+    policy = _load(model, device, base_device)
     if not isinstance(policy, WanPolicy):
         raise InputError(f"{model.folder} is a CogVideoX model, which only generates; choose a Wan 2.1 model.")
     if lora is not None:
@@ -171,12 +205,12 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
     return generator
 
 
-def _load(model: ModelConfig, device: str) -> VideoModel:
+def _load(model: ModelConfig, device: str, base_device: str | None = None) -> VideoModel:
     if not sys.stderr.isatty():  # nobody watches the libraries' bars, and they would bury our lines
         transformers.logging.disable_progress_bar()
         diffusers_logging.disable_progress_bar()
     torch.set_float32_matmul_precision("high" if model.tf32 else "highest")
-    return load_model(model, device)
+    return load_model(model, device, base_device=base_device)
 
 
 def build_renderer(device: str) -> Renderer:

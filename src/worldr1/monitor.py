@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-import torch.distributed as dist
 
 from worldr1.build import ExperimentConfig
 from worldr1.planning.cards import CARDS, recognise
@@ -25,7 +24,7 @@ from worldr1.train.watchdog import STACKS_FILE, Watchdog
 
 
 class Monitor:
-    """Of one run; a context manager around all that is to be watched."""
+    """Of one process of a run; a context manager around all that is to be watched."""
 
     def __init__(
         self, config: ExperimentConfig, run_dir: Path, log: RunLog, trainer: Trainer, say: Callable[[str], None]
@@ -34,7 +33,9 @@ class Monitor:
         self._config, self._run_dir, self._log, self._trainer, self._say = config, run_dir, log, trainer, say
         minutes = config.train.log.standstill_minutes
         limit_s = None if minutes is None else 60 * minutes
-        self._watchdog = Watchdog(run_dir / STACKS_FILE, limit_s=limit_s, say=say)
+        rank = trainer.ranks.rank
+        stacks = STACKS_FILE if rank == 0 else f"{Path(STACKS_FILE).stem}-rank{rank}.txt"
+        self._watchdog = Watchdog(run_dir / stacks, limit_s=limit_s, say=say)
         self._between: dict[str, float] = {}
         """Seconds of what was done since the last row, beside updates."""
         self._trackers = Trackers({}, say)
@@ -48,8 +49,9 @@ class Monitor:
             opened.enter_context(self._watchdog)
             log = self._config.train.log
             recipe = shown_recipe(self._config)
-            self._trackers = Trackers.of(log, self._run_dir, recipe=recipe, update=update, say=self._say)
-            opened.enter_context(self._trackers)
+            if trainer.ranks.is_first:  # the others have nothing to tell
+                self._trackers = Trackers.of(log, self._run_dir, recipe=recipe, update=update, say=self._say)
+                opened.enter_context(self._trackers)
             policies = [policy for policy in (trainer.policy, trainer.ode_policy) if policy is not None]
             for policy in policies:  # what a stage of many minutes consists of
                 opened.callback(policy.transformer.register_forward_pre_hook(lambda *_: self._watchdog.beat()).remove)
@@ -90,9 +92,13 @@ class Monitor:
                 return None
             policy: Any = trainer.policy
             text = policy.encode([trainer.prompts.main[0].text])
-            gpus = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
             self._utilisation = Utilisation.of(
-                self._config, policy.config, trainer.latent_shape, CARDS[card], text_tokens=text.shape[1], gpus=gpus
+                self._config,
+                policy.config,
+                trainer.latent_shape,
+                CARDS[card],
+                text_tokens=text.shape[1],
+                gpus=trainer.ranks.world,
             )
             self._say(self._utilisation.describe())
         return self._utilisation

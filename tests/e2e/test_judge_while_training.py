@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from worldr1.assembly import judge_prompts, run_prompts
 from worldr1.build import ExperimentConfig, load_experiment
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.records import VideoRecord
 from worldr1.rewards.composite import CompositeReward
-from worldr1.session import Session, _prompts, judge_prompts
+from worldr1.session import Session
 from worldr1.types import RewardResult, Status
 
 SMOKE = ("device=cpu", "train.judge.every=1", "train.judge.prompts=1", "train.judge.patience=1", "train.updates=3")
@@ -84,10 +85,10 @@ def test_a_hacked_run_stops_and_keeps_the_weights_of_the_best_look(
 def test_the_judges_prompts_are_seen_nowhere_else() -> None:
     config: ExperimentConfig = load_experiment("mini")
     judged = replace(config, train=replace(config.train, judge=replace(config.train.judge, prompts=40)))
-    shown = judge_prompts(judged, _prompts(config))
+    shown = judge_prompts(judged, run_prompts(config))
     assert len(shown) == 40 and sum(prompt.dynamic for prompt in shown) == 10
     assert len({(prompt.id, prompt.dynamic) for prompt in shown}) == 40
-    assert not {prompt.text for prompt in shown} & {prompt.text for prompt in _prompts(config).all}
+    assert not {prompt.text for prompt in shown} & {prompt.text for prompt in run_prompts(config).all}
 
 
 def test_a_missing_judge_leaves_no_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from worldr1.assembly import run_prompts
 from worldr1.backends.mini import JUDGE_CONFIG, mini_base
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import PromptConfig, load_experiment
@@ -20,7 +21,6 @@ from worldr1.mini.networks.reconstructor import MiniReconstructor
 from worldr1.mini.prompts import scene_sentences
 from worldr1.pretrain.loop import bf16_state
 from worldr1.seeding import make_generator
-from worldr1.session import _prompts
 from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
 from worldr1.train.lora import add_lora, lora_state
 
@@ -118,7 +118,7 @@ def test_judging_twice_writes_the_same_bytes(run: Path, weights: Path, tmp_path:
 def test_the_prompts_are_those_that_a_run_tests_with_and_the_scenes_are_theirs() -> None:
     numbers = PromptConfig(main=40, dynamic=20, test=5, test_dynamic=3, seed=2)
     prompts, scenes = prompts_with_scenes(numbers)
-    assert prompts == _prompts(replace(load_experiment("mini"), prompts=numbers)).test
+    assert prompts == run_prompts(replace(load_experiment("mini"), prompts=numbers)).test
     for prompt in prompts:
         scene = scenes[prompt.id, prompt.dynamic]
         assert prompt.text.endswith(scene_sentences(scene)[0])

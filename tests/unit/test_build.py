@@ -15,6 +15,7 @@ from worldr1.build import (
     build_renderer,
     build_reward,
     check_clip,
+    check_ranks,
     choose_device,
     load_experiment,
 )
@@ -120,3 +121,28 @@ def test_overrides_reach_their_section() -> None:
     config = load_experiment("mini-smoke", ("train.seed=7", "noise.strength=0", "model.folder=some/where"))
     assert (config.train.seed, config.noise.strength, config.model.folder) == (7, 0.0, "some/where")
     assert config.train.updates == load_experiment("mini-smoke").train.updates
+
+
+def test_more_processes_than_groups_are_refused() -> None:
+    config = load_experiment("mini-smoke", ("device=cpu", "train.groups_per_update=3"))
+    for world in (1, 2, 3):
+        check_ranks(config, world)
+    with pytest.raises(ConfigError, match=r"has 3 groups .* for 4 processes.*at most 3 processes"):
+        check_ranks(config, 4)
+    remote = ("reward.placement=remote", "reward.remote.gpus=1", "train.groups_per_update=4")
+    check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote)), 1)
+    with pytest.raises(ConfigError, match=r"start one \(ray start --head\)"):
+        check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote)), 2)
+    check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote, "reward.remote.address=host:6379")), 2)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "train.trainable=full", "sampler.exact_replay=false", "sampler.ode_dtype=bfloat16", "model.compile=true",
+        "objective.kind=best-of-n",
+    ],
+)  # fmt: skip
+def test_a_sharded_base_names_what_it_does_not_do(word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train.shard_base .* needs {word.partition('=')[0]} = "):
+        load_experiment("mini-smoke", ("train.shard_base=true", word))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from worldr1.assembly import run_prompts, training_prompts
 from worldr1.build import ExperimentConfig, load_experiment
 from worldr1.cli.mini_judge import prompts_with_scenes
 from worldr1.errors import ConfigError, InputError
-from worldr1.session import _prompts, training_prompts
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def _config(*overrides: str) -> ExperimentConfig:
 
 def test_a_file_gives_training_and_unseen_test_prompts(lines: Path) -> None:
     config = _config(f'prompts.main_set="{lines}"', "prompts.main=12", "prompts.test=8", "prompts.test_dynamic=2")
-    found = _prompts(config)
+    found = run_prompts(config)
     texts = [prompt.text for prompt in found.train.main]
     assert len(texts) == 12 and set(texts) < set(lines.read_text().splitlines())
     unseen = [prompt.text for prompt in found.test if not prompt.dynamic]
@@ -40,7 +40,7 @@ def test_fewer_prompts_are_a_part_of_more(lines: Path) -> None:
 
 
 def test_packaged_sets_have_test_prompts_of_their_own() -> None:
-    found = _prompts(_config('prompts.main_set="world"', 'prompts.dynamic_set="dynamic"', "prompts.main=30"))
+    found = run_prompts(_config('prompts.main_set="world"', 'prompts.dynamic_set="dynamic"', "prompts.main=30"))
     assert len(found.train.main) == 30 and not any(prompt.dynamic for prompt in found.train.main)
     assert found.train.dynamic and all(prompt.dynamic for prompt in found.train.dynamic)
     assert not {p.text for p in found.test} & {p.text for p in (*found.train.main, *found.train.dynamic)}
@@ -50,7 +50,7 @@ def test_a_set_that_is_too_small_or_missing_is_said(lines: Path) -> None:
     with pytest.raises(InputError, match="has 20 prompts, not 21"):
         training_prompts(_config(f'prompts.main_set="{lines}"', "prompts.main=21").prompts)
     with pytest.raises(InputError, match="has 8 prompts, not 9"):
-        _prompts(_config(f'prompts.main_set="{lines}"', "prompts.main=12", "prompts.test=9"))
+        run_prompts(_config(f'prompts.main_set="{lines}"', "prompts.main=12", "prompts.test=9"))
     with pytest.raises(InputError, match="is no prompt set: give world, dynamic"):
         training_prompts(_config('prompts.main_set="worlds"').prompts)
 

@@ -8,11 +8,12 @@ import pytest
 from rich.console import Console
 from tiny_trainer import SCORES, FakeReward, build_trainer
 
+from worldr1.assembly import Parts
 from worldr1.build import load_experiment
 from worldr1.errors import TrainingError
 from worldr1.rewards.composite import weight_of
 from worldr1.rewards.recipe import RewardConfig, RewardWeights
-from worldr1.session import Session, _Parts
+from worldr1.session import Session
 from worldr1.train.checkpoint import list_checkpoints
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.startup import RatioLimits
@@ -54,7 +55,7 @@ def test_spreads_count_by_their_weight() -> None:
 def session(trainer: Trainer, run: Path, *overrides: str) -> tuple[Session, io.StringIO]:
     """A session around a tiny trainer, and what it says."""
     config = load_experiment("mini-smoke", ("device=cpu", *overrides))
-    made = Session(config, run, RunLog.create(run, recipe=""), trainer, _Parts([], None, []))
+    made = Session(config, run, RunLog.create(run, recipe=""), trainer, Parts([], None, []))
     said = io.StringIO()
     made.console = Console(file=said, width=200)
     return made, said

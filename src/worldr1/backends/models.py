@@ -89,9 +89,10 @@ class ModelConfig:
         )
 
 
-def load_model(config: ModelConfig, device: str) -> VideoModel:
+def load_model(config: ModelConfig, device: str, *, base_device: str | None = None) -> VideoModel:
     """The model on `device`, with its attention kernel chosen; not compiled yet (a LoRA may be merged first).
 
+    base_device: where the transformer of a published Wan model is left; None: on `device`.
     Raises InputError if there is no such model, it is incomplete, or the device cannot compute as asked.
     """
     check_dtype(config.dtype, device)
@@ -102,7 +103,11 @@ def load_model(config: ModelConfig, device: str) -> VideoModel:
         "decode_dtype": getattr(torch, config.decode_dtype),
     }
     place: dict[str, Any] = {"device": device, "dtype": getattr(torch, config.dtype), "text": config.text}
-    model = _random(config, options, place) if config.weights == "random" else _published(config, options, place)
+    model = (
+        _random(config, options, place)
+        if config.weights == "random"
+        else _published(config, options, place, base_device)
+    )
     model.choose_attention(config.attention)
     return model
 
@@ -128,11 +133,15 @@ def _random(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str,
     )
 
 
-def _published(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str, Any]) -> VideoModel:
+def _published(
+    config: ModelConfig, options: Mapping[str, Any], place: Mapping[str, Any], base_device: str | None
+) -> VideoModel:
     folder = mini_base() if config.folder == MINI else find_folder(config.folder)
     if pipeline_class(folder) == COGVIDEOX_PIPELINE:
         return CogVideoXSampler.from_folder(folder, **place, **options)
-    return WanPolicy.from_folder(folder, guidance_batch=config.guidance_batch, **place, **options)
+    return WanPolicy.from_folder(
+        folder, base_device=base_device, guidance_batch=config.guidance_batch, **place, **options
+    )
 
 
 def check_dtype(name: str, device: str) -> None:

@@ -113,8 +113,8 @@ def prompts_with_scenes(
     numbers: "PromptConfig", stream: str = "test"
 ) -> "tuple[list[Prompt], dict[tuple[int, bool], Scenes]]":
     """The prompts that `session` tests with (stream "test"), and the scene of each by (id, dynamic)."""
+    from worldr1.assembly import training_prompts
     from worldr1.mini.promptset import unseen_scenes
-    from worldr1.session import training_prompts
 
     if not numbers.mini:
         raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldr1.errors import InputError
+from worldr1.errors import InputError, WorldR1Error
 
 if TYPE_CHECKING:
+    from worldr1.build import ExperimentConfig
     from worldr1.rewards.remote import RemoteConfig
 
 
@@ -23,10 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or check the recipe."""
+    """Train, or check the recipe. Started by torchrun this is one of several processes, of which rank 0 speaks."""
+    from worldr1.train.ranks import speaks
+
+    try:
+        return _run(args)
+    except (WorldR1Error, KeyboardInterrupt) as error:
+        if speaks():
+            raise
+        return 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, InputError) else 1
+
+
+def _run(args: argparse.Namespace) -> int:
     from worldr1.build import choose_device, load_experiment
     from worldr1.config import dump_toml
-    from worldr1.session import Session
     from worldr1.train.checkpoint import RECIPE_FILE
     from worldr1.train.runlog import check_is_run
 
@@ -34,22 +45,48 @@ def run(args: argparse.Namespace) -> int:
         _refuse_with_resume(args)
         check_is_run(args.resume)
         config = load_experiment(args.recipe or str(args.resume / RECIPE_FILE), tuple(args.set))
-        session = Session.resume(config, args.resume, override=args.override)
-    else:
-        if args.override:
-            raise InputError("--override goes with --resume; leave it out.")
-        recipe = args.recipe or "mini"
-        config = load_experiment(recipe, tuple(args.set))
-        if args.dry_run:
-            print(dump_toml(config), end="")
-            if config.reward.placement == "remote":
-                device = config.device if config.device == "cuda" else choose_device(config.device)
-                _say_where(config.reward.remote, device)
-            return 0
-        session = Session.create(config, args.out or Path("runs") / Path(recipe).stem)
-    for line in session.run():
-        print(line)
-    return 0
+        return _train(config, args.resume, resume=True, override=args.override)
+    if args.override:
+        raise InputError("--override goes with --resume; leave it out.")
+    recipe = args.recipe or "mini"
+    config = load_experiment(recipe, tuple(args.set))
+    if args.dry_run:
+        print(dump_toml(config), end="")
+        if config.reward.placement == "remote":
+            device = config.device if config.device == "cuda" else choose_device(config.device)
+            _say_where(config.reward.remote, device)
+        return 0
+    return _train(config, args.out or Path("runs") / Path(recipe).stem)
+
+
+def _train(config: "ExperimentConfig", folder: Path, *, resume: bool = False, override: bool = False) -> int:
+    from worldr1.build import choose_device
+    from worldr1.config import dump_toml
+    from worldr1.session import Session
+    from worldr1.train.checkpoint import RECIPE_FILE
+    from worldr1.train.ranks import Ranks
+
+    def begun() -> bool:
+        """Whether this very run was begun, and torchrun has started its processes again."""
+        file = folder / RECIPE_FILE
+        return ranks.begun and file.is_file() and file.read_text(encoding="utf-8") == dump_toml(config)
+
+    ranks = Ranks.join(choose_device(config.device))
+    try:
+        if not resume and ranks.share(begun):
+            resume = True
+            if ranks.is_first:
+                print(f"started again by torchrun: going on with the run in {folder}", file=sys.stderr)
+        if resume:
+            session = Session.resume(config, folder, ranks, override=override)
+        else:
+            session = Session.create(config, folder, ranks)
+        ranks.mark_begun()
+        for line in session.run():
+            print(line)
+        return 0
+    finally:
+        ranks.leave()
 
 
 def _say_where(remote: "RemoteConfig", device: str) -> None:

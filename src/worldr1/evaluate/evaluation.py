@@ -107,8 +107,12 @@ def evaluate(
     *,
     config: EvaluationConfig,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    deal: Callable[[int], range] = range,
 ) -> Evaluated:
     """One video per prompt by the noise-free sampler, scored with the full reward (also for dynamic prompts).
+
+    deal: of so many batches the numbers of those to make here, for several processes that share an evaluation. What is
+    made of a batch does not depend on it: together they have the records and the videos of one.
 
     reconstructor: finds the recorded camera paths; the reward's own, or another as a judge; None: there are none.
     on_progress: called with (videos done, videos in all) after every batch. What is recorded of a prompt does not
@@ -119,7 +123,8 @@ def evaluate(
     tasks = plan_tasks(prompts, config)
     shown = set(spread([(task.tokens, task.group) for task in tasks], config.keep_videos))
     plans, records, videos = PlanCache(), [], {}
-    for first in range(0, len(tasks), config.batch):
+    firsts = range(0, len(tasks), config.batch)
+    for first in (firsts[number] for number in deal(len(firsts))):
         batch = tasks[first : first + config.batch]
         clips = film(policy, batch, config, plans)
         results = reward(clips, [t.prompt for t in batch], [t.path for t in batch], False)

@@ -113,10 +113,15 @@ class Evaluation:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
             _check_fields(cls, table)
-            records = tuple(_record(entry) for entry in table["records"])
+            records = read_records(table["records"])
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} is damaged or of another version ({error}); evaluate again.") from error
         return cls(**{**table, "records": records})
+
+
+def read_records(entries: Sequence[Mapping[str, Any]]) -> tuple[VideoRecord, ...]:
+    """Records as JSON has them. Raises ValueError or TypeError for what are none."""
+    return tuple(_record(entry) for entry in entries)
 
 
 def _record(entry: Mapping[str, Any]) -> VideoRecord:

@@ -190,5 +190,7 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
         notes.append("memory is counted as without torch.compile, which keeps less")
     if gpus > 1:
         dealt = f"{gpus} GPUs take {share.groups} of {config.train.groups_per_update} groups each"
-        notes.append(f"{dealt}; worldr1 trains on one GPU so far")
+        notes.append(f"{dealt}; summing their gradients and waiting for the slowest is not counted")
+        if config.train.shard_base:
+            notes.append("train.shard_base is not counted: memory and seconds are those of a whole base on every GPU")
     return tuple(notes)

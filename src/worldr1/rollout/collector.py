@@ -1,9 +1,10 @@
 """Rollouts plus their rewards -> the groups an update trains on, and what to log about them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,18 +16,43 @@ from worldr1.types import RewardResult, Rollout, Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GroupBatch:
-    """One group, scored."""
+class GroupScores:
+    """What was said of one group's videos: all that is asked of a group which another process sampled."""
 
-    rollout: Rollout
     rewards: tuple[RewardResult, ...]
     """One per member."""
     valid: Bool[Tensor, " G"]
     """False for faults: these members are in no statistic and in no loss. Rejected videos are valid."""
-    advantages: Float[Tensor, " G"]
-    """float32 on the CPU; 0 where not valid."""
     kept: bool
     """Two valid members or more; the others are left out of the loss."""
+    first_step: int | None
+    """Index of its first SDE step, before which its members share all steps; None if it has none."""
+
+    def to_message(self) -> dict[str, Any]:
+        """JSON; floats come back as they were."""
+        rewards = [asdict(reward) for reward in self.rewards]
+        return {
+            "rewards": rewards,
+            "valid": self.valid.tolist(),
+            "kept": self.kept,
+            "first_step": self.first_step,
+        }
+
+    @classmethod
+    def of_message(cls, message: Mapping[str, Any]) -> "GroupScores":
+        """What `to_message` gave."""
+        rewards = [RewardResult(**{**reward, "status": Status(reward["status"])}) for reward in message["rewards"]]
+        others = {name: message[name] for name in ("kept", "first_step")}
+        return GroupScores(rewards=tuple(rewards), valid=torch.tensor(message["valid"]), **others)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupBatch(GroupScores):
+    """One group, sampled here and scored."""
+
+    rollout: Rollout
+    advantages: Float[Tensor, " G"]
+    """float32 on the CPU; 0 where not valid."""
 
 
 def collect(
@@ -42,7 +68,7 @@ def collect(
     return [_score(rollout, tuple(group), std_floor) for rollout, group in zip(rollouts, rewards, strict=True)]
 
 
-def reward_metrics(groups: Sequence[GroupBatch]) -> dict[str, float]:
+def reward_metrics(groups: Sequence[GroupScores]) -> dict[str, float]:
     """The rewards' fields of `metrics.jsonl` (DESIGN 8).
 
     `reward` and one key per part: mean over valid members. `reward_std`, `<part>_std`: standard deviation inside a
@@ -76,10 +102,11 @@ def _score(rollout: Rollout, rewards: tuple[RewardResult, ...], std_floor: float
         valid=valid[0],
         advantages=advantages.values[0].float(),
         kept=bool(advantages.kept[0]),
+        first_step=min(rollout.step_indices, default=None),
     )
 
 
-def _valid_values(group: GroupBatch) -> list[dict[str, float]]:
+def _valid_values(group: GroupScores) -> list[dict[str, float]]:
     """The valid members' parts, with the sum as one more."""
     kept = zip(group.rewards, group.valid.tolist(), strict=True)
     return [{"reward": reward.value, **reward.parts} for reward, valid in kept if valid]

@@ -1,6 +1,6 @@
 """What the trainer leaves to an algorithm: how a group's videos are made, and the gradient of an optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -52,9 +52,18 @@ class Algorithm(Protocol):
         """Most latents in one forward with gradient, before guidance doubles them."""
         ...
 
-    def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
-        """Adds the gradient of one optimizer step to the trained parameters; returns what to log.
+    def backward(
+        self, groups: Sequence[ScoredGroup], *, epoch: int, num_groups: int, idle: Sequence[ScoredGroup] = ()
+    ) -> list[dict[str, float]]:
+        """Adds these groups' share of one optimizer step's gradient to the trained parameters; returns rows of numbers.
 
-        groups: at least one. epoch: how many optimizer steps there were on these rollouts.
+        groups: those that this process sampled; none is well. epoch: how many optimizer steps there were on these
+        rollouts. num_groups: of the whole update, on all processes: what the loss is a mean over. idle: groups that
+        pass through the network as often as trained ones and add nothing, as a sharded base needs it of a process that
+        has fewer to train than another (`train.sharding`).
         """
+        ...
+
+    def summarise(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """What to log, from the rows of all processes; at least one."""
         ...

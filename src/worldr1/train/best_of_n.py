@@ -78,22 +78,39 @@ class BestOfN:
         """Examples in one chunk; a group trains on one video, whatever its size."""
         return min(self._sampler.batch, num_groups * self._objective.draws)
 
-    def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
-        """The mean loss over the groups' best videos and `draws` fresh noises and levels for each."""
+    def backward(
+        self, groups: Sequence[ScoredGroup], *, epoch: int, num_groups: int, idle: Sequence[ScoredGroup] = ()
+    ) -> list[dict[str, float]]:
+        """Of the mean loss over the groups' best videos and `draws` fresh noises and levels for each.
+
+        A row per best video and per chunk of examples. Raises ValueError for idle groups: not with a sharded base.
+        """
+        if idle:
+            raise ValueError("best-of-n passes no idle groups through")
+        if not groups:
+            return []
         best = [_best(group.batch) for group in groups]
         examples = [self._examples(group, member, epoch) for group, member in zip(groups, best, strict=True)]
         stacked = _Examples(*(torch.cat(parts) for parts in zip(*examples, strict=True)))
-        terms: list[tuple[FitTerms, float]] = []
+        rows = [{"reward_best": group.batch.rewards[member].value} for group, member in zip(groups, best, strict=True)]
         for chunk in zip(*(part.split(self._sampler.batch) for part in stacked), strict=True):
-            found, share = self._fit(_Examples(*chunk)), len(chunk[0]) / len(stacked.clean)
+            found, share = self._fit(_Examples(*chunk)), len(chunk[0]) / (num_groups * self._objective.draws)
             (share * found.loss).backward()
-            terms.append((found, share))
+            row = {"share": share, "loss": float(found.loss.detach()), "flow_matching": found.flow_matching}
+            if found.gap is not None:
+                row |= {"gap": found.gap, "num_dims": float(stacked.clean[0].numel())}
+            rows.append(row)
+        return rows
+
+    def summarise(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Means over best videos and over examples."""
+        chunks = [row for row in rows if "share" in row]
         metrics = {
-            "reward_best": fmean(group.batch.rewards[member].value for group, member in zip(groups, best, strict=True)),
-            "loss": sum(share * float(found.loss.detach()) for found, share in terms),
-            "flow_matching": sum(share * found.flow_matching for found, share in terms),
+            "reward_best": fmean(row["reward_best"] for row in rows if "reward_best" in row),
+            "loss": sum(row["share"] * row["loss"] for row in chunks),
+            "flow_matching": sum(row["share"] * row["flow_matching"] for row in chunks),
         }
-        return metrics | self._kl(terms, num_dims=stacked.clean[0].numel())
+        return metrics | self._kl(chunks)
 
     def _examples(self, group: ScoredGroup, member: int, epoch: int) -> "_Examples":
         """`draws` of the member's video, seeded by the member."""
@@ -119,13 +136,13 @@ class BestOfN:
         velocity = self._policy.velocity(noised, sigmas, embeddings).float()
         return fit_loss(velocity, reference, clean=clean, noise=noise, kl_beta=self._objective.kl_beta)
 
-    def _kl(self, terms: Sequence[tuple[FitTerms, float]], *, num_dims: int) -> dict[str, float]:
+    def _kl(self, chunks: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """In Flow-GRPO's unit, nats of a transition of the recipe's kernel, but at noised best videos of all levels."""
-        gaps = [share * found.gap for found, share in terms if found.gap is not None]
+        gaps = [row["share"] * row["gap"] for row in chunks if "gap" in row]
         if not gaps:
             return {}
         kl = sum(gaps) * 0.5 * fmean(r**-2 for r in self._sampler.rectifications)
-        return {"kl": kl, "kl_sum": kl * num_dims}
+        return {"kl": kl, "kl_sum": kl * chunks[0]["num_dims"]}
 
 
 class _Examples(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from statistics import fmean
 
 import torch
@@ -68,17 +69,27 @@ class FlowGrpo:
             return states
         return max(states, min(self._sampler.batch, num_groups * self._sampler.sde_steps * states))
 
-    def backward(self, groups: Sequence[ScoredGroup], *, epoch: int) -> dict[str, float]:
-        """The mean loss of the groups' recorded transitions, the same ones in every epoch."""
+    def backward(
+        self, groups: Sequence[ScoredGroup], *, epoch: int, num_groups: int, idle: Sequence[ScoredGroup] = ()
+    ) -> list[dict[str, float]]:
+        """Of the mean loss of the groups' recorded transitions, the same ones in every epoch; a row each."""
         recorded = [
             (RecordedStep(group.batch.rollout, position, group.embeddings), group.batch)
             for group in groups
-            for position in range(len(group.batch.rollout.step_indices))
+            for position in range(self._sampler.sde_steps)
         ]
         terms: list[LossTerms] = []
         for batch in replay_batches([step for step, _ in recorded], self._sampler):
-            terms += self._backward([recorded[number] for number in batch], len(recorded))
-        return _loss_metrics(terms)
+            terms += self._backward([recorded[number] for number in batch], num_groups * self._sampler.sde_steps)
+        for group in idle:
+            for position in range(self._sampler.sde_steps):
+                self._pass_through(RecordedStep(group.batch.rollout, position, group.embeddings))
+        return _rows(terms)
+
+    def summarise(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Means over the recorded transitions; of the ratio's deviation the largest."""
+        means = {name: fmean(row[name] for row in rows) for name in rows[0]}
+        return means | {"ratio_deviation": max(row["ratio_deviation"] for row in rows)}
 
     def _backward(self, recorded: list[tuple[RecordedStep, GroupBatch]], num_steps: int) -> list[LossTerms]:
         """Forward and backward of some recorded steps (gradients add up); num_steps: of the whole update."""
@@ -86,10 +97,7 @@ class FlowGrpo:
         # waiting groups may lie in host memory (train.groups_in_flight)
         steps = [step._replace(rollout=step.rollout.to(step.embeddings.device)) for step, _ in recorded]
         objectives = [self._objective.for_prompt(dynamic=step.rollout.prompt.dynamic) for step in steps]
-        references: Sequence[Tensor | None] = [None] * len(steps)
-        if any(objective.kl_beta > 0 for objective in objectives):
-            with torch.no_grad(), base_model(self._policy.transformer, self._base_state):
-                references = recorded_velocities(self._policy, steps, sampler)
+        references = self._references(steps, objectives)
         rectifications = sampler.rectifications
         terms = [
             group_loss(
@@ -108,13 +116,37 @@ class FlowGrpo:
         (torch.stack([term.loss for term in terms]).sum() / num_steps).backward()
         return terms
 
+    def _references(
+        self, steps: Sequence[RecordedStep], objectives: Sequence[ObjectiveConfig]
+    ) -> Sequence[Tensor | None]:
+        """The base model's velocity at each step, if a KL asks for it."""
+        if not any(objective.kl_beta > 0 for objective in objectives):
+            return [None] * len(steps)
+        with torch.no_grad(), base_model(self._policy.transformer, self._base_state):
+            return recorded_velocities(self._policy, steps, self._sampler)
 
-def _loss_metrics(terms: Sequence[LossTerms]) -> dict[str, float]:
-    return {
-        "loss": fmean(torch.stack([term.loss.detach() for term in terms]).tolist()),
-        "ratio_mean": fmean(term.ratio_mean for term in terms),
-        "ratio_deviation": max(term.ratio_deviation for term in terms),
-        "kl": fmean(term.kl for term in terms),
-        "kl_sum": fmean(term.kl_sum for term in terms),
-        "clip_fraction": fmean(term.clip_fraction for term in terms),
-    }
+    def _pass_through(self, step: RecordedStep) -> None:
+        """The forwards and the backward of a recorded step, with gradients of 0, whatever its videos were worth."""
+        rollout = step.rollout.to(step.embeddings.device)
+        zeros = replace(rollout, states=tuple(torch.zeros_like(state) for state in rollout.states))
+        step = step._replace(rollout=zeros)
+        self._references([step], [self._objective.for_prompt(dynamic=rollout.prompt.dynamic)])
+        (replayed,) = replay(self._policy, [step], config=self._sampler)
+        (0.0 * replayed.velocity.sum()).backward()
+
+
+def _rows(terms: Sequence[LossTerms]) -> list[dict[str, float]]:
+    if not terms:
+        return []
+    losses = torch.stack([term.loss.detach() for term in terms]).tolist()  # one wait for a GPU
+    return [
+        {
+            "loss": loss,
+            "ratio_mean": term.ratio_mean,
+            "ratio_deviation": term.ratio_deviation,
+            "kl": term.kl,
+            "kl_sum": term.kl_sum,
+            "clip_fraction": term.clip_fraction,
+        }
+        for loss, term in zip(losses, terms, strict=True)
+    ]

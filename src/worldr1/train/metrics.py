@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldr1.rollout.collector import GroupBatch, reward_metrics
+from worldr1.rollout.collector import GroupScores, reward_metrics
 from worldr1.train.startup import checksum
 from worldr1.types import RewardResult, Status
 
@@ -37,7 +37,7 @@ def untimed(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if not is_timing(key)}
 
 
-def scored_metrics(groups: Sequence[GroupBatch]) -> dict[str, float]:
+def scored_metrics(groups: Sequence[GroupScores]) -> dict[str, float]:
     """What the rewards of an update say: means, spreads, quantiles, measures and how many videos count for what."""
     return reward_metrics(groups) | _quantiles(groups) | _mean_measures(groups) | _counts(groups) | _first_steps(groups)
 
@@ -86,13 +86,13 @@ class UpdateMeter:
         return found
 
 
-def _members(groups: Sequence[GroupBatch]) -> Iterator[tuple[RewardResult, bool]]:
+def _members(groups: Sequence[GroupScores]) -> Iterator[tuple[RewardResult, bool]]:
     """Every member's result, and whether it is valid."""
     for group in groups:
         yield from zip(group.rewards, group.valid.tolist(), strict=True)
 
 
-def _quantiles(groups: Sequence[GroupBatch]) -> dict[str, float]:
+def _quantiles(groups: Sequence[GroupScores]) -> dict[str, float]:
     """Of the reward and every part over all valid members: a mean hides that a few videos are paid for everything."""
     values: dict[str, list[float]] = {}
     for result, valid in _members(groups):
@@ -106,7 +106,7 @@ def _quantiles(groups: Sequence[GroupBatch]) -> dict[str, float]:
     return found
 
 
-def _mean_measures(groups: Sequence[GroupBatch]) -> dict[str, float]:
+def _mean_measures(groups: Sequence[GroupScores]) -> dict[str, float]:
     """Mean over valid members of what is measured and not rewarded."""
     values: dict[str, list[float]] = {}
     for result, valid in _members(groups):
@@ -115,7 +115,7 @@ def _mean_measures(groups: Sequence[GroupBatch]) -> dict[str, float]:
     return {name: fmean(numbers) for name, numbers in sorted(values.items())}
 
 
-def _counts(groups: Sequence[GroupBatch]) -> dict[str, int]:
+def _counts(groups: Sequence[GroupScores]) -> dict[str, int]:
     """Of members: all, why some are not valid, and how many the loss does not see."""
     members = list(_members(groups))
     faults = sum(result.status is Status.FAULT for result, _ in members)
@@ -128,7 +128,7 @@ def _counts(groups: Sequence[GroupBatch]) -> dict[str, int]:
     }
 
 
-def _first_steps(groups: Sequence[GroupBatch]) -> dict[str, float]:
+def _first_steps(groups: Sequence[GroupScores]) -> dict[str, float]:
     """How long the groups share their steps: what an update costs hangs on it (`planning.utilisation`)."""
-    first = [min(group.rollout.step_indices) for group in groups if group.rollout.step_indices]
+    first = [group.first_step for group in groups if group.first_step is not None]
     return {"first_sde_step": fmean(first)} if first else {}

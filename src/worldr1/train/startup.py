@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldr1.errors import TrainingError
-from worldr1.rollout.collector import GroupBatch
+from worldr1.rollout.collector import GroupScores
+from worldr1.train.ranks import RanksApart
 from worldr1.types import RewardResult, Status
 
 RATIO_TOLERANCE = 1e-5
@@ -32,15 +32,15 @@ TEXT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3
 class FirstGradient:
     """An update after its first backward pass; its optimizer step has not been taken."""
 
-    groups: Sequence[GroupBatch]
-    """All of the update's, also those that the loss leaves out."""
+    groups: Sequence[GroupScores]
+    """All of the update's, also those that the loss leaves out and those of other ranks."""
     parameters: Mapping[str, nn.Parameter]
-    """What is trained, with gradient."""
+    """What is trained, with its gradient, summed over ranks."""
     metrics: Mapping[str, float]
     """What the backward pass logs; `ratio_deviation` where the method has a ratio."""
 
     @property
-    def kept(self) -> list[GroupBatch]:
+    def kept(self) -> list[GroupScores]:
         """The groups in the loss; without any there is no gradient."""
         return [group for group in self.groups if group.kept]
 
@@ -73,11 +73,11 @@ class StartupChecks:
         *,
         resumed: bool,
         say: Callable[[str], None],
-        gather: Callable[[int], list[int]] | None = None,
+        gather: Callable[[int], list[int]] = lambda mine: [mine],
     ) -> None:
-        """say: shows the user a line. gather: a number of this process -> those of all; None: torch.distributed's."""
+        """say: shows the user a line. gather: a number of this process -> those of all ranks (`Ranks.gather`)."""
         self._limits, self._resumed, self._say = limits, resumed, say
-        self._gather = gather or gather_from_ranks
+        self._gather = gather
         self._num_ranks = 0
         self._done = False
 
@@ -122,7 +122,7 @@ class StartupChecks:
 # ------------------------------------------------------------------------------------------------------------ rewards
 
 
-def constant_rewards(groups: Sequence[GroupBatch]) -> str:
+def constant_rewards(groups: Sequence[GroupScores]) -> str:
     """A sentence if in no group two valid members have different rewards, else "". groups: at least one."""
     members = [_valid(group) for group in groups]
     if any(_differ(result.value for result in group) for group in members):
@@ -140,7 +140,7 @@ def constant_rewards(groups: Sequence[GroupBatch]) -> str:
     )
 
 
-def _valid(group: GroupBatch) -> list[RewardResult]:
+def _valid(group: GroupScores) -> list[RewardResult]:
     return [result for result, valid in zip(group.rewards, group.valid.tolist(), strict=True) if valid]
 
 
@@ -189,23 +189,12 @@ def checksum(parameters: Mapping[str, Tensor]) -> int:
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
-def gather_from_ranks(number: int) -> list[int]:
-    """`number` of every rank of torch.distributed, in order; of this process alone where it is not set up."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [number]
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    mine = torch.tensor([number], dtype=torch.int64, device=device)
-    found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(found, mine)
-    return [int(value) for value in torch.cat(found).tolist()]
-
-
-def check_ranks_agree(mine: int, gather: Callable[[int], list[int]] = gather_from_ranks) -> int:
-    """The number of ranks. Raises TrainingError if one's `checksum` differs: they would train apart, unnoticed."""
+def check_ranks_agree(mine: int, gather: Callable[[int], list[int]]) -> int:
+    """The number of ranks. Raises RanksApart if one's `checksum` differs: they would train apart, unnoticed."""
     found = gather(mine)
     others = [rank for rank, value in enumerate(found) if value != found[0]]
     if others:
-        raise TrainingError(
+        raise RanksApart(
             f"Rank {others[0]} does not hold the trained parameters of rank 0 ({len(others)} of {len(found)} differ); "
             "start all ranks with one recipe and, to resume, from one checkpoint."
         )

@@ -6,13 +6,11 @@ and a few counters: a resumed run equals an uninterrupted one bit for bit on the
 """
 
 import math
-import signal
 import statistics
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +20,7 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import ConfigError, TrainingError
 from worldr1.protocols import TrainablePolicy, VideoReward
 from worldr1.rl.phases import Phase
-from worldr1.rollout.collector import GroupBatch
+from worldr1.rollout.collector import GroupBatch, GroupScores
 from worldr1.rollout.sampler import GroupRequest
 from worldr1.rollout.start_noise import PlanCache, start_noise
 from worldr1.seeding import derive_seed, make_generator
@@ -32,9 +30,11 @@ from worldr1.train.checkpoint import TrainState, first_not_finite, load_optimize
 from worldr1.train.ema import Ema
 from worldr1.train.flights import Flights
 from worldr1.train.flow_grpo import FlowGrpo
+from worldr1.train.interrupts import deferred_interrupt
 from worldr1.train.lora import copy_merged, load_parameters
 from worldr1.train.metrics import Metrics, UpdateMeter, parameter_hash, scored_metrics
-from worldr1.train.startup import FirstGradient
+from worldr1.train.ranks import Ranks
+from worldr1.train.startup import FirstGradient, check_ranks_agree
 from worldr1.train.stopping import JudgeConfig
 from worldr1.train.trackers import LogConfig
 from worldr1.types import Prompt, Rollout, Trajectory
@@ -56,14 +56,17 @@ class TrainConfig:
     groups_per_update: int = 48
     """Prompts per update."""
     groups_in_flight: int | None = None
-    """Groups that are sampled, decoded and scored at a time; those done wait in host memory for the optimizer step,
-    whose gradient is the same. 1 needs the least GPU memory. None: all of an update's groups at once, which is the
+    """Groups that a process samples, decodes and scores at a time; those done wait in host memory for the optimizer
+    step, whose gradient is the same. 1 needs the least GPU memory. None: all of its groups at once, which is the
     fastest for small models."""
     flights_ahead: int = 2
     """With rewards elsewhere (`reward.placement = "remote"`): most times `groups_in_flight` groups whose rewards are
     still being computed while the next ones are sampled; their videos wait in host memory. 0: each is waited for. The
     results are the same."""
     trainable: Literal["lora", "full"] = "lora"
+    shard_base: bool = False
+    """Deal the frozen base's weights to the processes (FSDP2): a block is whole only while it computes. For a base that
+    does not fit one GPU; slower. Nothing changes with one process."""
     lr: float = 1e-4
     weight_decay: float = 1e-4
     adam_eps: float = 1e-15
@@ -132,6 +135,19 @@ class _Counters:
 
 MEDIAN_WINDOW = 50
 """Gradient norms whose median sets the clipping."""
+HASHED_BYTES = 2**28
+"""Trained parameters up to this size are hashed, and compared between ranks, at every update, larger ones at every
+checkpoint (0.2 s for 94 MB)."""
+
+
+class _Sampled(NamedTuple):
+    """What this process has sampled of an update."""
+
+    groups: list[GroupBatch]
+    embeddings: list[Tensor]
+    """[1, S, D] of each group's prompt."""
+    waited_s: float
+    """How long this process stood still because rewards were not there."""
 
 
 class Trainer:
@@ -171,6 +187,8 @@ class Trainer:
         self.ode_policy = policy.rounded() if method.sampler.ode_dtype == "bfloat16" else None
         """Takes the ODE steps of rollouts; None: the policy itself does."""
         self.algorithm = self._algorithm()
+        self.ranks = Ranks()
+        """The processes that share an update's groups; set it before the first update."""
         self.counters = _Counters()
         self.updates_done = 0
         self.on_stage: Callable[[str], None] = lambda name: None
@@ -197,6 +215,20 @@ class Trainer:
         self.counters = _Counters(**state.extra)
         self.updates_done = state.update
 
+    def share_state(self) -> None:
+        """Every rank takes up rank 0's state, which alone may have read it."""
+        if self.ranks.world == 1:
+            return
+        own = self.state()
+        parts = {"params": own.params, "ema": own.ema, "optimizer": own.optimizer}
+        shared = self.ranks.share_tensors({f"{part} {name}": t for part in parts for name, t in parts[part].items()})
+        update, extra = self.ranks.gather([own.update, dict(own.extra)])[0]
+        found: dict[str, dict[str, Tensor]] = {part: {} for part in parts}
+        for key, tensor in shared.items():
+            part, _, name = key.partition(" ")
+            found[part][name] = tensor
+        self.load_state(TrainState(update=update, extra=extra, **found))
+
     def first_not_finite(self) -> str:
         """Name of a trained parameter or average that is not finite, "" if there is none: such a state is not saved."""
         return first_not_finite(self.parameters) or first_not_finite(self.ema.values)
@@ -218,6 +250,39 @@ class Trainer:
         self.meter = UpdateMeter(self.device, self.on_stage)
         number = self.updates_done
         phase = self.method.phases.phase_at(number)
+        sampled = _Sampled([], [], 0.0)
+
+        def sample() -> list[dict[str, Any]]:
+            nonlocal sampled
+            sampled = self._sample(number, phase)
+            return [group.to_message() for group in sampled.groups]
+
+        shares = self.ranks.together(sample)
+        scores = self.ranks.in_order([[GroupScores.of_message(one) for one in share] for share in shares])
+        metrics: Metrics = {"update": number, "phase": phase.value, **scored_metrics(scores)}
+        num_faults = self._check_faults(scores)
+        with deferred_interrupt():
+            for epoch in range(self.method.objective.updates_per_rollout):
+                metrics |= self._step(sampled, scores, epoch, examine if epoch == 0 else None)
+            self.counters.faults += num_faults
+            self.updates_done += 1
+            metrics |= self._check_ranks()
+            metrics |= self.ranks.gather(self.meter.measured() | {"seconds_reward_wait": sampled.waited_s})[0]
+            record(metrics)
+        if name := self.first_not_finite():
+            raise TrainingError(
+                f"{name} is not finite after update {number}, so no checkpoint of it is written; go on from the one "
+                "before with --resume, with a lower train.lr if it happens again."
+            )
+        if self.counters.skipped_in_a_row >= self.config.max_skipped:
+            raise TrainingError(
+                f"{self.counters.skipped_in_a_row} optimizer steps in a row had no finite gradient; lower train.lr, or "
+                "look at the reward parts in metrics.jsonl."
+            )
+        return metrics
+
+    def _sample(self, number: int, phase: Phase) -> _Sampled:
+        """This process's groups of the update, rolled out and scored."""
         with self.meter.stage("rollout"):
             prompts, embeddings = self._draw_prompts(number, phase)
             if self.ode_policy is not None:
@@ -234,28 +299,7 @@ class Trainer:
             self._score(rollouts, flights)
         with self.meter.stage("reward"):
             groups = flights.all_scored()
-        metrics: Metrics = {"update": number, "phase": phase.value, **scored_metrics(groups)}
-        num_faults = self._check_faults(groups)
-        with _deferred_interrupt():
-            for epoch in range(self.method.objective.updates_per_rollout):
-                metrics |= self._step(groups, embeddings, epoch, examine if epoch == 0 else None)
-            self.counters.faults += num_faults
-            self.updates_done += 1
-            with self.meter.stage("hash"):
-                metrics["parameter_hash"] = parameter_hash(self.parameters)
-            metrics |= self.meter.measured() | {"seconds_reward_wait": flights.waited_s}
-            record(metrics)
-        if name := self.first_not_finite():
-            raise TrainingError(
-                f"{name} is not finite after update {number}, so no checkpoint of it is written; go on from the one "
-                "before with --resume, with a lower train.lr if it happens again."
-            )
-        if self.counters.skipped_in_a_row >= self.config.max_skipped:
-            raise TrainingError(
-                f"{self.counters.skipped_in_a_row} optimizer steps in a row had no finite gradient; lower train.lr, or "
-                "look at the reward parts in metrics.jsonl."
-            )
-        return metrics
+        return _Sampled(groups, [embeddings[slot] for slot in self._slots], flights.waited_s)
 
     def _draw_prompts(self, number: int, phase: Phase) -> tuple[list[Prompt], list[Tensor]]:
         """The update's prompts and their embeddings [1, S, D]."""
@@ -264,11 +308,16 @@ class Trainer:
         # in one call: all embeddings of an update have one shape
         return prompts, list(self.policy.encode([prompt.text for prompt in prompts]).split(1))
 
+    @property
+    def _slots(self) -> range:
+        """The places in the update of this process's groups."""
+        return self.ranks.deal(self.config.groups_per_update)
+
     def _flights(self) -> list[range]:
-        """The places in the update of the groups that are sampled together."""
-        num = self.config.groups_per_update
-        size = self.config.groups_in_flight or num
-        return [range(first, min(first + size, num)) for first in range(0, num, size)]
+        """Of these, those that are sampled together."""
+        slots = self._slots
+        size = self.config.groups_in_flight or len(slots)
+        return [slots[first : first + size] for first in range(0, len(slots), size)]
 
     def _roll_out(self, number: int, prompts: Mapping[int, Prompt], embeddings: Sequence[Tensor]) -> list[Rollout]:
         """Groups of some of the update's prompts, by their place in it."""
@@ -300,12 +349,12 @@ class Trainer:
         latents = torch.cat([rollout.latents for rollout in rollouts])
         with self.meter.stage("decode"):
             videos = torch.cat([self.policy.decode(part) for part in latents.split(self.config.decode_batch)])
-        if len(rollouts) < self.config.groups_per_update:  # the other groups need the GPU's memory
+        if len(rollouts) < len(self._slots):  # the other groups need the GPU's memory
             rollouts = [rollout.to("cpu") for rollout in rollouts]
         with self.meter.stage("reward"):
             flights.score(rollouts, videos)
 
-    def _check_faults(self, groups: Sequence[GroupBatch]) -> int:
+    def _check_faults(self, groups: Sequence[GroupScores]) -> int:
         """The number of faults, as `collect` sees them: a reward that is not finite is one too."""
         members = [member for group in groups for member in zip(group.rewards, group.valid.tolist(), strict=True)]
         faults = [result.reason or "the reward is not finite" for result, valid in members if not valid]
@@ -327,22 +376,45 @@ class Trainer:
 
     def _step(
         self,
-        groups: Sequence[GroupBatch],
-        embeddings: Sequence[Tensor],
+        sampled: _Sampled,
+        scores: Sequence[GroupScores],
         epoch: int,
         examine: Callable[[FirstGradient], None] | None,
     ) -> dict[str, float]:
-        """One optimizer step on the groups that the loss takes."""
+        """One optimizer step on the groups that the loss takes, those of other ranks too."""
         self.optimizer.zero_grad(set_to_none=True)
-        kept = [ScoredGroup(group, text) for group, text in zip(groups, embeddings, strict=True) if group.kept]
+        own = [ScoredGroup(group, text) for group, text in zip(sampled.groups, sampled.embeddings, strict=True)]
+        kept, num_kept = [group for group in own if group.batch.kept], sum(score.kept for score in scores)
+        metrics: dict[str, float] = {}
         with self.meter.stage("step"):
-            metrics = self.algorithm.backward(kept, epoch=epoch) if kept else {}
+            if num_kept:
+                idle = own[:1] * (self._passes(scores) - len(kept))
+                backward = partial(self.algorithm.backward, kept, epoch=epoch, num_groups=num_kept, idle=idle)
+                rows = self.ranks.together(backward, interruptible=False)
+                metrics = self.algorithm.summarise([row for share in rows for row in share])
+                self.ranks.sum_gradients(self.parameters.values())
         is_finite = math.isfinite(metrics.get("loss", 0.0))
         if examine is not None:
-            examine(FirstGradient(groups=groups, parameters=self.parameters, metrics=metrics))
+            examine(FirstGradient(groups=scores, parameters=self.parameters, metrics=metrics))
         with self.meter.stage("optimizer"):
-            applied = self._apply(bool(kept) and is_finite)
-        return {"kept_groups": float(len(kept))} | metrics | applied
+            applied = self._apply(bool(num_kept) and is_finite)
+        return {"kept_groups": float(num_kept)} | metrics | applied
+
+    def _passes(self, scores: Sequence[GroupScores]) -> int:
+        """Groups that must pass through the network with gradient here: with a sharded base as many as on any rank."""
+        world = self.ranks.world if self.config.shard_base else 1
+        kept = [sum(score.kept for score in scores[rank::world]) for rank in range(world)]
+        return max(kept) if world > 1 else 0
+
+    def _check_ranks(self) -> dict[str, str]:
+        """The parameters' hash, unless that takes too long at every update. Raises RanksApart if the ranks' differ."""
+        size = sum(p.numel() * p.element_size() for p in self.parameters.values())
+        if size > HASHED_BYTES and self.updates_done % self.config.checkpoint_every:
+            return {}
+        with self.meter.stage("hash"):
+            mine = parameter_hash(self.parameters)
+            check_ranks_agree(int(mine, 16), self.ranks.gather)
+        return {"parameter_hash": mine}
 
     def _apply(self, has_gradient: bool) -> dict[str, float]:
         """Clip, step and average; without a gradient, or if it is not finite, the step is skipped and counted."""
@@ -350,6 +422,7 @@ class Trainer:
         norm = math.nan
         if has_gradient:
             norm = float(nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None]))
+            norm = self.ranks.gather(norm)[0]  # of equal gradients, but GPUs of two kinds may round it differently
         if not math.isfinite(norm):
             counters.skipped += 1
             counters.skipped_in_a_row += 1
@@ -365,19 +438,3 @@ class Trainer:
         self.optimizer.step()
         self.ema.update(self.parameters)
         return {"grad_norm": norm, "skipped": float(counters.skipped)}
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[None]:
-    """Ctrl-C inside takes effect afterwards: a half-done update is no state to go on from."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *received: caught.append(received))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught:
-        signal.raise_signal(signal.SIGINT)  # to whoever handled it before, be it Python, a notebook or nobody

