@@ -137,11 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     work = args.work or Path(tempfile.mkdtemp(prefix="worldr1-kills-"))
     work.mkdir(parents=True, exist_ok=True)
-    job = (
-        command_line(args.updates)
-        if args.level == "cli"
-        else tiny_network(save_tiny_wan(work / "tiny-wan"), args.updates)
-    )
+    job = command_line(args.updates) if args.level == "cli" else tiny_network(_tiny_folder(work), args.updates)
     print(heading(), flush=True)
     reference = work / "reference"
     if not reference.exists():
@@ -161,6 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(work)
     good = not (found["failed"] or found["differences"] or found["damaged_checkpoints"])
     return 0 if good and max(found["lost_updates"], default=0) <= 1 else 1
+
+
+def _tiny_folder(work: Path) -> Path:
+    """Made in a process of its own: one that has made it has threads, and forks of it may hang."""
+    folder = work / "tiny-wan"
+    live(lambda: int(not save_tiny_wan(folder)), work, Phases(), None, log=work / "folder.log")
+    return folder
 
 
 if __name__ == "__main__":

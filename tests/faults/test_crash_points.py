@@ -145,17 +145,19 @@ def test_replacing_a_checkpoint_loses_at_most_itself(sweep: Sweep) -> None:
 
 
 def test_a_run_folder_is_none_or_whole(sweep: Sweep) -> None:
+    recipe = "seed = 1\n" * 200  # longer than the other files, so that a size ends within it
+
     def check(run: Path, killed: bool) -> None:
         try:
             check_is_run(run)
         except InputError:
             assert killed
-            RunLog.create(run, recipe=RECIPE).close()  # so the same command starts it
-        assert (run / "recipe.toml").read_text() == RECIPE
+            RunLog.create(run, recipe=recipe).close()  # so the same command starts it
+        assert (run / "recipe.toml").read_text() == recipe
         assert json.loads((run / "environment.json").read_text())["num_threads"] == torch.get_num_threads()
         RunLog.resume(run, update=0).close()
 
-    assert sweep(lambda run: lambda: RunLog.create(run, recipe=RECIPE).close(), check) > 3
+    assert sweep(lambda run: lambda: RunLog.create(run, recipe=recipe).close(), check) > 3
 
 
 def test_a_metrics_line_is_there_or_is_not(sweep: Sweep) -> None:

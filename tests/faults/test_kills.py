@@ -3,13 +3,20 @@
 A few here; hundreds, and whole runs of the command line, by `python benchmarks/kills.py` (docs/reliability.md).
 """
 
+import time
 from pathlib import Path
+from typing import Any
 
 import kills
 import pytest
 from killing import Life, Phases, live
 from kills import Harness, summary, tiny_network
 from tiny_session import differences, tiny_models, train, untimed_rows
+
+from worldr1.train import checkpoint_writer
+from worldr1.train.checkpoint import TrainState
+from worldr1.train.runlog import RunLog
+from worldr1.train.trainer import Metrics
 
 UPDATES = 6
 
@@ -23,6 +30,7 @@ def reference(tiny_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
+@pytest.mark.slow  # a fork of a test process, which has threads, may hang
 def test_a_run_that_is_killed_again_and_again_ends_as_if_nobody_had(
     tiny_wan_folder: Path, reference: Path, tmp_path: Path
 ) -> None:
@@ -46,6 +54,29 @@ def test_the_same_seed_twice_gives_the_same_files_and_another_seed_does_not(
         train(tmp_path / "other", updates=UPDATES)
     assert "metrics.jsonl" in differences(tmp_path / "other", reference)
     assert len(untimed_rows(tmp_path / "other")) == UPDATES
+
+
+def test_a_kill_costs_one_update_also_where_the_disk_is_slower_than_an_update(
+    tiny_wan_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    save, write = checkpoint_writer.save_checkpoint, RunLog.write
+
+    def slow(run_dir: Path, state: TrainState, **keywords: Any) -> Path:
+        time.sleep(0.5)
+        path = save(run_dir, state, **keywords)
+        events.append(f"saved {state.update}")
+        return path
+
+    def noted(self: RunLog, metrics: Metrics) -> None:
+        events.append(f"row {metrics['update']}")
+        write(self, metrics)
+
+    monkeypatch.setattr(checkpoint_writer, "save_checkpoint", slow)
+    monkeypatch.setattr(RunLog, "write", noted)
+    with tiny_models(tiny_wan_folder):
+        train(tmp_path / "run", updates=3)
+    assert events == ["row 0", "saved 1", "row 1", "saved 2", "row 2", "saved 3"]
 
 
 def test_the_harness_sees_a_run_that_did_not_come_back(tmp_path: Path) -> None:

@@ -128,3 +128,12 @@ def test_overlap_never_costs_time_where_one_queue_serves_all(layout: Layout, ind
     """Not even with many clients does it cost more than a few per cent, but there the order of arrivals matters."""
     times, one = replace(TIMES, score=score), replace(layout, policy=1)
     assert simulate(times, replace(one, ahead=2), indices).seconds <= simulate(times, one, indices).seconds + 1e-6
+
+
+def test_an_actor_answers_in_the_order_in_which_videos_come() -> None:
+    loop, order = Loop(), list[int]()
+    actor = Actor(loop, 1.0)
+    for number in range(5):
+        actor.take(lambda number=number: order.append(number))
+    loop.run()
+    assert order == [0, 1, 2, 3, 4] and loop.now == 5.0

@@ -1,0 +1,26 @@
+"""benchmarks/two_gpus.py: what it compares, and that its cases are recipes that two processes can share."""
+
+import pytest
+import torch
+import two_gpus
+from tiny_models import TINY_WAN
+
+from worldr1.backends import architectures
+from worldr1.build import check_ranks
+
+
+@pytest.mark.parametrize("case", two_gpus.CASES)
+@pytest.mark.parametrize("tiny", [False, True])
+def test_every_case_can_be_shared_by_two(case: str, tiny: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**architectures.ARCHITECTURES, TINY_WAN.name: TINY_WAN}
+    monkeypatch.setattr(architectures, "ARCHITECTURES", known)
+    config = two_gpus.configure(case, tiny=tiny)
+    check_ranks(config, 2)
+    assert config.train.groups_per_update % 2 == 0  # a fair comparison
+
+
+def test_the_difference_is_relative_to_one_process_and_of_one_kind() -> None:
+    one = {"grad a": torch.tensor([3.0, 0.0]), "grad b": torch.tensor([4.0]), "step a": torch.ones(2)}
+    several = {"grad a": torch.tensor([3.0, 0.5]), "grad b": torch.tensor([4.0]), "step a": torch.zeros(2)}
+    assert two_gpus.difference(one, several, "grad") == pytest.approx(0.1)
+    assert two_gpus.difference(one, several, "step") == 1.0
