@@ -71,7 +71,7 @@ class Phases:
         """Wraps the stages of a run, in this process. slow_save_s: how much longer a checkpoint's writing takes, spread
         over the middles of its files: a hook of this harness, so that as many kills as wanted fall into a save."""
         stages: list[tuple[Any, str, str]] = [
-            (Session, "_evaluation", "evaluation"),
+            (Session, "_evaluate", "evaluation"),
             (Session, "_save_result", "result"),
             (sessions, "write_report", "report"),
             (Trainer, "_roll_out", "rollout"),

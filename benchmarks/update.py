@@ -34,7 +34,7 @@ from worldr1.assembly import training_prompts
 from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device, load_experiment
 from worldr1.rewards import composite
 from worldr1.seeding import make_generator
-from worldr1.train import flow_grpo
+from worldr1.train import flights, flow_grpo
 from worldr1.train import trainer as training
 from worldr1.train.algorithm import Method
 from worldr1.train.lora import prepare_trainable
@@ -166,7 +166,7 @@ def staged(trainer: Trainer, stages: Stages) -> Iterator[None]:
         (reward, "perceptual", "perceptual distance"),
         (composite, "render_jobs", "renderer"),
         (training, "start_noise", "start noise"),
-        (training, "collect", "advantages"),
+        (flights, "collect", "advantages"),
         (flow_grpo, "sample_groups", "rollout"),
         (flow_grpo, "recorded_velocities", "reference velocity"),
         (flow_grpo, "replay", "replay forward"),

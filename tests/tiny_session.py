@@ -9,9 +9,10 @@ from typing import Any
 from unittest.mock import patch
 
 from rich.console import Console
-from tiny_trainer import PROMPTS, FakeReward, build_trainer
+from tiny_trainer import FakeReward, build_trainer
 
 from worldr1 import session as sessions
+from worldr1.assembly import Parts
 from worldr1.build import load_experiment
 from worldr1.session import Session
 from worldr1.train.checkpoint import CHECKPOINTS, RECIPE_FILE, list_checkpoints
@@ -24,11 +25,8 @@ EVERY_UPDATE = ("device=cpu", "train.checkpoint_every=1")
 @contextmanager
 def tiny_models(folder: Path, reward: Callable[[], Any] = FakeReward, **changes: Any) -> Iterator[None]:
     """Inside, sessions are made around `build_trainer(folder, reward(), **changes)`. folder: of `save_tiny_wan`."""
-    prompts = sessions._Prompts(PROMPTS, [])
-    with (
-        patch.object(sessions, "_trainer", lambda *_: build_trainer(folder, reward(), **changes)),
-        patch.object(sessions, "_prompts", lambda _: prompts),
-    ):
+    parts = Parts([], None, [])
+    with patch.object(sessions, "assemble", lambda *_: (build_trainer(folder, reward(), **changes), parts)):
         yield
 
 

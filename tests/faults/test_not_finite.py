@@ -87,15 +87,16 @@ def one_reward(trainer: Trainer, value: float) -> None:
 
 
 def advantage(trainer: Trainer, value: float) -> None:
-    def change(groups: list[Any]) -> list[Any]:
-        return [replace(group, advantages=group.advantages * 0 + value) for group in groups]
+    def change(sampled: Any) -> Any:
+        spoilt = [replace(group, advantages=group.advantages * 0 + value) for group in sampled.groups]
+        return sampled._replace(groups=spoilt)
 
-    _patched(trainer, "_score", change, lambda: _now(trainer))
+    _patched(trainer, "_sample", change, lambda: _now(trainer))
 
 
 def loss(trainer: Trainer, value: float) -> None:
     """The number alone; its gradient is finite."""
-    _patched(trainer.algorithm, "backward", lambda metrics: metrics | {"loss": value}, lambda: _now(trainer))
+    _patched(trainer.algorithm, "summarise", lambda metrics: metrics | {"loss": value}, lambda: _now(trainer))
 
 
 def one_gradient(trainer: Trainer, value: float) -> None:

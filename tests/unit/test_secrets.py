@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from tiny_trainer import FakeReward, build_trainer
 
+from worldr1.assembly import Parts
 from worldr1.backends.critics import CriticConfig
 from worldr1.backends.critics.server import ServerCritic
 from worldr1.build import ExperimentConfig, load_experiment
@@ -16,7 +17,7 @@ from worldr1.checkup.record import make_record
 from worldr1.config import dump_toml
 from worldr1.errors import ConfigError
 from worldr1.monitor import shown_recipe
-from worldr1.session import Session, _Parts
+from worldr1.session import Session
 from worldr1.train.runlog import RunLog
 
 SECRET = "sk-very-secret-123"
@@ -61,7 +62,7 @@ def test_no_file_of_a_run_has_a_secret_of_the_environment(tiny_wan_folder: Path,
     log = dataclasses.replace(config.train.log, tensorboard=True)
     train = dataclasses.replace(config.train, updates=2, checkpoint_every=1, log=log)
     config = dataclasses.replace(config, train=train, device="cpu")
-    session = Session(config, run, RunLog.create(run, recipe=dump_toml(config)), trainer, _Parts([], None, []))
+    session = Session(config, run, RunLog.create(run, recipe=dump_toml(config)), trainer, Parts([], None, []))
     said = io.StringIO()
     session.console = Console(file=said, width=200)
     with session.monitor:

@@ -43,7 +43,7 @@ def test_three_updates_and_a_resumed_one_are_measured_stage_by_stage(
         made.append(weakref.ref(session.policy.transformer))
         return session
 
-    def resume_alone(config: ExperimentConfig, out: Path, **keywords: bool) -> Session:
+    def resume_alone(config: ExperimentConfig, out: Path, **keywords: Any) -> Session:
         assert made[0]() is None, "two models at a time would count twice"
         return resume(config, out, **keywords)
 

@@ -30,7 +30,7 @@ def check_equal(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
     rows, params = [rank["rows"] for rank in ranks], [torch.tensor(rank["params"]) for rank in ranks]
     assert all(row == rows[0] for row in rows) and all(torch.equal(p, params[0]) for p in params)
     for several, one in zip(rows[0], alone["rows"], strict=True):
-        assert len(several.pop("parameter_hash")) == 16
+        assert len(several.pop("parameter_hash")) == len(one.pop("parameter_hash")) == 16  # of rounded values
         assert several.pop("phase") == one.pop("phase")
         assert several == pytest.approx(one, rel=100 * TOLERANCE, abs=TOLERANCE, nan_ok=True)
     moved = (torch.tensor(alone["params"]) - torch.tensor(alone["before"])).abs().max()
@@ -41,7 +41,6 @@ def check_equal(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["equal", "at-once", "two-steps", "best-of-n", "full", "dropped", "three"])
 def test_several_processes_equal_one_and_one_with_accumulation(tiny_wan_folder: Path, found: Any, name: str) -> None:
     alone = (SCENARIOS | OF_THREE)[name](tiny_wan_folder, Ranks())
-    assert alone["rows"][0].get("parameter_hash") is None
     check_equal(found(name), alone)
     if name == "at-once":  # the same three groups in one flight, and (on two ranks) in flights of one
         alone = SCENARIOS[name](tiny_wan_folder, Ranks())
