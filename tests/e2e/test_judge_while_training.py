@@ -67,7 +67,7 @@ def test_a_hacked_run_stops_and_keeps_the_weights_of_the_best_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judge = Disappointed()
-    monkeypatch.setattr("worldr1.session.build_judge", lambda device: judge)
+    monkeypatch.setattr("worldr1.assembly.build_judge", lambda device: judge)
     session = Session.create(load_experiment("mini-smoke", SMOKE), tmp_path / "run")
     monkeypatch.setattr(session.trainer, "reward", Rising(cast(CompositeReward, session.trainer.reward)))
     start = {name: value.clone() for name, value in session.trainer.ema.values.items()}
@@ -95,7 +95,7 @@ def test_a_missing_judge_leaves_no_run_folder(tmp_path: Path, monkeypatch: pytes
     def missing(device: str) -> None:
         raise InputError("there is no judge")
 
-    monkeypatch.setattr("worldr1.session.build_judge", missing)
+    monkeypatch.setattr("worldr1.assembly.build_judge", missing)
     with pytest.raises(InputError, match="no judge"):
         Session.create(load_experiment("mini-smoke", SMOKE), tmp_path / "run")
     assert not (tmp_path / "run").exists()

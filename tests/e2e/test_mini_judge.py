@@ -135,7 +135,7 @@ def test_what_cannot_be_judged_is_one_sentence(
     (other / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("num_steps = 4", "num_steps = 5"))
     rewarded = tmp_path / "rewarded"
     rewarded.mkdir()
-    (rewarded / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("meta = 1.0", "meta = 0.5"))
+    (rewarded / "recipe.toml").write_text((run / "recipe.toml").read_text().replace("meta = 2.0", "meta = 0.5"))
     adapter = str(run / "final" / "adapter.safetensors")
     cases = [
         (["--run", str(run), "--weights", str(tmp_path), *out], "worldr1 mini build judge"),

@@ -234,7 +234,7 @@ def test_the_packaged_adapter_in_every_form(form: str, tmp_path: Path) -> None:
     assert difference(mine, bare) > 0.02
     if form == "merged":
         merged = merge_folder(mini_base(), tmp_path / "mini", state, info)
-        assert 0.05 < merged.rounding < 0.2
+        assert 0.02 < merged.rounding < 0.2
         loaded = output(WanPipeline.from_pretrained(tmp_path / "mini", dtype=torch.float32).transformer)
         assert difference(loaded, mine) < 0.2 * difference(mine, bare)  # what rounding the weights costs
         return

@@ -62,7 +62,7 @@ def test_every_forward_pass_and_every_stage_is_a_sign_of_life(
     with watched(trainer, tmp_path / "run", []) as looking:
         trainer.update(looking.record)
     named = [what for what in beats if what]
-    stages = ("rollout", "rollout", "decode", "reward", "step", "optimizer", "hash")
+    stages = ("rollout", "rollout", "reward", "decode", "reward", "reward", "step", "optimizer", "hash")
     assert named == [f"{stage} of update {1 if stage == 'hash' else 0}" for stage in stages]
     assert beats.count("") > trainer.method.sampler.num_steps
     beats.clear()

@@ -133,8 +133,8 @@ def _run_with_a_checkpoint(run: Path) -> None:
     [
         (["--set", "train.lr=1e-3"], "train.lr 0.0003 -> 0.001"),
         (
-            ["--set", "train.lr=1e-3", "--set", "reward.weights.meta=2"],
-            "reward.weights.meta 1.0 -> 2.0; train.lr 0.0003",
+            ["--set", "train.lr=1e-3", "--set", "reward.weights.meta=3"],
+            "reward.weights.meta 2.0 -> 3.0; train.lr 0.0003",
         ),
         (["mini-smoke", "--set", "train.updates=9"], "train.updates 3 -> 9"),
         (["mini"], "train.group_size 2 -> "),

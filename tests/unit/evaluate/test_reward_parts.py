@@ -167,9 +167,9 @@ def test_shares_weigh_the_spread() -> None:
 
 def test_a_part_that_is_absent_says_why(reward: CompositeReward) -> None:
     push, fixed = synthesize(["push_in"], 17), synthesize(["fixed"], 17)
-    assert absent_parts(reward, PROMPT, push) == {}
+    assert list(absent_parts(reward, PROMPT, push)) == [S_MOTION]  # nothing is asked to move by itself
     assert "parallax" in absent_parts(reward, FIXED, fixed)[S_META]
-    assert list(absent_parts(reward, FIXED, fixed)) == [S_META]
+    assert list(absent_parts(reward, FIXED, fixed)) == [S_META, S_MOTION]
     assert "no camera words" in absent_parts(reward, Prompt(id=0, text="A box."), None)[S_TRAJ]
     weights = RewardWeights(meta=0.0)
     off = build_composite(replace(CONFIG.reward, weights=weights, dynamic_rule="prompt"), "cpu", CONFIG.clip)
