@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from tiny_trainer import FAULT, METHOD, FakeReward, build_trainer, untimed
 
 from worldr1.errors import InputError
@@ -240,7 +239,6 @@ def joined(rank: int, world: int, port: str) -> Iterator[Ranks]:
     ranks = Ranks.join("cpu")
     yield ranks
     ranks.leave()
-    dist.destroy_process_group()
 
 
 def run(folder: Path, out: Path, process: int, ports: list[str]) -> None:

@@ -240,11 +240,15 @@ class Ranks:
         return found
 
     def leave(self) -> None:
-        """Waits until every rank is done, so that none is ended by torchrun before; nothing if one is gone already."""
+        """Waits until every rank is done, so that none is ended by torchrun before; nothing if one is gone already.
+
+        Nothing can be said to the others afterwards.
+        """
         if self.world == 1:
             return
         with suppress(RankLost):
             self.gather(None)
+            dist.destroy_process_group()  # gloo's threads, left alone, may abort a process that ends well
 
     def _check_gpus(self) -> None:
         place = f"{socket.gethostname()} {torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
