@@ -38,6 +38,8 @@ from worldr1.types import Prompt
 
 @dataclass(frozen=True, slots=True)
 class RunPrompts:
+    """All prompts of a run."""
+
     train: PromptSets
     test: list[Prompt]
 
@@ -63,6 +65,7 @@ def training_prompts(numbers: PromptConfig) -> PromptSets:
 
 
 def run_prompts(config: ExperimentConfig) -> RunPrompts:
+    """What a recipe trains and tests with; no test prompt is trained on. Raises InputError as `training_prompts`."""
     numbers = config.prompts
     train = training_prompts(numbers)
     known = {prompt.text for prompt in (*train.main, *train.dynamic)}

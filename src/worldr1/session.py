@@ -251,7 +251,7 @@ class Session:
             unsaved = trainer.updates_done > saved and ranks.is_first
             if unsaved and not writer.failed and not trainer.first_not_finite():
                 with writer:
-                    writer.save(trainer.state(), score=self._score())
+                    save()
             if isinstance(stop, TrainingError):
                 raise
             raise KeyboardInterrupt(

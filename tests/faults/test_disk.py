@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,6 @@ from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.types import RewardResult
 
 UPDATES = 3
-
-
-@pytest.fixture(scope="module")
-def models(tiny_wan_folder: Path) -> Iterator[None]:
-    with tiny_models(tiny_wan_folder):
-        yield
-
-
-@pytest.fixture(scope="module")
-def reference(models: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "reference"
-    train(run, updates=UPDATES)
-    return run
 
 
 # ------------------------------------------------------------------------------------------------------------ the disk

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_session import differences, tiny_models, train, untimed_rows
+from tiny_session import differences, train, untimed_rows
 from tiny_trainer import FakeReward
 from torch import Tensor
 
@@ -149,19 +149,6 @@ def moment(trainer: Trainer, value: float) -> None:
 
 STOPPED: tuple[Spoil, ...] = (parameter_before_the_update, parameter_after_the_step, average, moment)
 """What is the run's state: there is nothing finite to go on with but the last checkpoint."""
-
-
-@pytest.fixture(scope="module")
-def models(tiny_wan_folder: Path) -> Iterator[None]:
-    with tiny_models(tiny_wan_folder):
-        yield
-
-
-@pytest.fixture(scope="module")
-def reference(models: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "reference"
-    train(run, updates=UPDATES)
-    return run
 
 
 def _saved(run: Path) -> int:

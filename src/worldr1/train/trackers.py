@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
-from worldr1.errors import ConfigError, InputError
+from worldr1.errors import ConfigError, InputError, first_line
+from worldr1.train.checkpoint import write_whole
 
 TENSORBOARD_FOLDER = "tensorboard"
 WANDB_FOLDER = "wandb"
@@ -144,8 +145,8 @@ class _Worker:
             tracker.close()
         except Exception as error:  # any at all: of a library, a disk, a network; the run is worth more
             self._failed = True
-            first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            self._say(f"warning: {self._name} failed and gets no more of this run ({first}); metrics.jsonl goes on")
+            reason = first_line(error)[:200]
+            self._say(f"warning: {self._name} failed and gets no more of this run ({reason}); metrics.jsonl goes on")
 
 
 class TensorBoard:
@@ -217,6 +218,4 @@ class WandB:
         self._run.finish()
 
     def _note(self) -> None:
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"id": self._id, "sent": self._sent}), encoding="utf-8")
-        temporary.replace(self._file)
+        write_whole(self._file, json.dumps({"id": self._id, "sent": self._sent}).encode())
