@@ -36,7 +36,7 @@ def clip_cards(comparison: Comparison, *, run_dir: Path) -> str:
     Every card has a place for every model, so that a video that was not kept leaves a gap and no other takes its place.
     """
     sides = comparison.sides
-    shown: dict[tuple[int, bool], list[VideoRecord | None]] = {}
+    shown: dict[tuple[int, bool, int], list[VideoRecord | None]] = {}
     for place, side in enumerate(sides):
         for record in side.records:
             if record.video:

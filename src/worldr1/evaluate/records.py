@@ -18,6 +18,8 @@ from worldr1.rewards.trajectory import STILL_TRANSLATION
 from worldr1.types import Status
 
 RECORDS_FILE = "records.json"
+LATER_FIELDS = frozenset({"scene_type", "sample"})
+"""Of a `VideoRecord`: files of before 2026-11-30 lack them."""
 
 
 class MotionGroup(StrEnum):
@@ -71,6 +73,10 @@ class VideoRecord:
     recovered_yaw_deg: list[float] | None = None
     video: str | None = None
     """Name of its mp4 in the folder of records.json; None if it was not kept."""
+    scene_type: str = ""
+    """Of a suite's prompt: what the scene holds, for example "non-rigid"; "" where prompts have no types."""
+    sample: int = 0
+    """Which of the videos of one prompt, each from its own start noise."""
 
     @property
     def group(self) -> MotionGroup:
@@ -78,8 +84,13 @@ class VideoRecord:
         return motion_group(self.requested_path, dynamic=self.dynamic)
 
     @property
-    def key(self) -> tuple[int, bool]:
-        """What a prompt is recognised by: ids count from 0 in the static and in the dynamic prompts."""
+    def key(self) -> tuple[int, bool, int]:
+        """What a video is recognised by: ids count from 0 in the static and in the dynamic prompts."""
+        return self.prompt_id, self.dynamic, self.sample
+
+    @property
+    def prompt_key(self) -> tuple[int, bool]:
+        """What its prompt is recognised by."""
         return self.prompt_id, self.dynamic
 
 
@@ -138,6 +149,7 @@ def _check_fields(cls: type[Evaluation] | type[VideoRecord], table: Any) -> None
     """Raises ValueError unless `table` has exactly the fields of the dataclass."""
     if not isinstance(table, Mapping):
         raise ValueError(f"{cls.__name__} is no JSON object")
-    expected = {f.name for f in fields(cls)}
-    if wrong := sorted(expected ^ set(table)):
+    known = {f.name for f in fields(cls)}
+    given = set(table) | (known & LATER_FIELDS)
+    if wrong := sorted(known ^ given):
         raise ValueError(f"{cls.__name__} lacks or does not know the field {wrong[0]!r}")

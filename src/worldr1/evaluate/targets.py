@@ -339,7 +339,7 @@ def _per_prompt(target: _Target, trials: Sequence[Trial]) -> Float[Tensor, "3 N"
             values = [record_value(record, target.measure) for record in triple]
             there = [value for value in values if value is not None]
             if len(there) == len(triple):
-                found.setdefault(triple[0].key, []).append(there)
+                found.setdefault(triple[0].prompt_key, []).append(there)
     if not found:
         return torch.zeros(3, 0, dtype=torch.float64)
     if target.measure in PSNR_NAMES:
