@@ -56,10 +56,11 @@ def choose_kernel(choice: AttentionChoice, *, device: torch.device, dtype: torch
 
 
 def problem_with(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
-    """Why a kernel does not run, in torch's words; empty if it does. Tried on a small example."""
-    q, k, v = (torch.ones(1, 2, 64, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
+    """Why a kernel does not run, in torch's words; empty if it does. Tried on a small example, whose gradient does not
+    hang on whether the caller's are off."""
     try:
-        with sdpa_kernel(_SDPA[kernel]):
+        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(_SDPA[kernel]):
+            q, k, v = (torch.ones(1, 2, 64, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
             F.scaled_dot_product_attention(q, k, v).sum().backward()
     except RuntimeError as error:
         return first_line(error)

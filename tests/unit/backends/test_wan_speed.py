@@ -167,6 +167,12 @@ def test_kernels_are_tried_on_this_machine() -> None:
     assert problem_with("cudnn", device=CPU, dtype=torch.float32, head_dim=16)
 
 
+@pytest.mark.parametrize("gradients_off", [torch.no_grad, torch.inference_mode])
+def test_a_kernel_is_tried_with_a_gradient_though_the_caller_has_them_off(gradients_off: Any) -> None:
+    with gradients_off():
+        assert problem_with("math", device=CPU, dtype=torch.float32, head_dim=16) == ""
+
+
 # ---------------------------------------------------------------------------------------------- gradient checkpointing
 
 
