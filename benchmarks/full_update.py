@@ -36,7 +36,7 @@ from unittest.mock import patch
 import torch
 from machine import heading, load
 from tiny_models import TINY_WAN
-from update import Stages
+from update import Stages, reward_stages
 
 from worldr1 import session as sessions
 from worldr1.backends import architectures
@@ -46,6 +46,8 @@ from worldr1.planning.cards import CARDS, RESERVED_GIB, find_card, recognise
 from worldr1.planning.memory import TEXT
 from worldr1.planning.plan import Plan, make_plan
 from worldr1.planning.work import Guidance, Work
+from worldr1.rewards.composite import CompositeReward
+from worldr1.rewards.profiles import ROLES
 from worldr1.session import Session
 from worldr1.train import checkpoint_writer
 from worldr1.train.startup import checksum
@@ -84,6 +86,7 @@ def _sde(index: int) -> tuple[str, str]:
 
 
 _ONE_OF_FOUR = ("train.groups_per_update=1", "train.group_size=4")
+_REAL = ("reward.custom=none", "reward.profile=paper", *(f"reward.models.{role}=random" for role in ROLES))
 PRESETS: Mapping[str, Preset] = {
     "1.3b": Preset(
         recipe="world-r1-small", words=("model.guidance=1.0", *_ONE_OF_FOUR, *_sde(5)), updates=3, resumed=True
@@ -105,6 +108,14 @@ PRESETS: Mapping[str, Preset] = {
     "small-24gb": Preset(
         recipe="small-24gb", words=("train.groups_per_update=2", *_sde(5)), updates=2, resumed=True, emulate_gib=24.0
     ),
+    "1.3b-rewards": Preset(
+        recipe="world-r1-small", words=("model.guidance=1.0", *_ONE_OF_FOUR, *_sde(5), *_REAL), updates=3
+    ),
+    "1.3b-rewards-remote": Preset(
+        recipe="world-r1-small",
+        words=("model.guidance=1.0", *_ONE_OF_FOUR, *_sde(5), *_REAL, "reward.placement=remote"),
+        updates=3,
+    ),
     "1.3b-compiled": Preset(
         recipe="world-r1-small",
         words=(
@@ -115,7 +126,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }  # fmt: skip
 """All on one H200: no guidance and no checkpointing; guidance in two calls, the LoRA merged for the ODE steps; guidance
-in one batch of two; the large model; the small card; all that makes it fast, whose first update compiles."""
+in one batch of two; the large model; the small card; every reward model of the paper (random weights), beside the
+policy and on another GPU; all that makes it fast, whose first update compiles."""
 
 
 # ------------------------------------------------------------------------------------------------------------ measured
@@ -165,6 +177,10 @@ class Row:
         """Seconds of the update."""
         return sum(self.seconds.values())
 
+    def spent_on(self, stage: str) -> float:
+        """Seconds of a stage with its parts ("reward: critic")."""
+        return sum(seconds for name, seconds in self.seconds.items() if name.split(":")[0] == stage)
+
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
@@ -190,6 +206,8 @@ def watched(session: Session, stages: Watched, measured: Measured, *, resumed: b
         (trainer.algorithm, "backward", "step"),
         (trainer, "_apply", "optimizer"),
     ]
+    if isinstance(trainer.reward, CompositeReward):
+        methods += [(owner, attribute, f"reward: {name}") for owner, attribute, name in reward_stages(trainer.reward)]
     update, save = trainer.update, checkpoint_writer.save_checkpoint
 
     def one_update(*args: Any, **kwargs: Any) -> Any:
@@ -325,7 +343,16 @@ def _row_line(row: Row) -> str:
 def update_table(rows: Sequence[Row]) -> list[str]:
     """One line an update."""
     stages = list(dict.fromkeys(name for row in rows for name in row.seconds))
-    numbers = ("loss", "reward", "reward_std", "ratio_mean", "ratio_deviation", "kl", "grad_norm")
+    numbers = (
+        "loss",
+        "reward",
+        "reward_std",
+        "seconds_reward_wait",
+        "ratio_mean",
+        "ratio_deviation",
+        "kl",
+        "grad_norm",
+    )
     head = ["update", *(f"{name}, s" for name in stages), "all, s", "peak GiB", "after, GiB", "reserved, GiB", *numbers]
     lines = [_line(head), "|---" * len(head) + "|"]
     for row in rows:
@@ -343,7 +370,7 @@ def compared(plan: Plan, rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
         return statistics.median(of(row) for row in rows)
 
     found = {
-        f"{name}, s": (getattr(plan.seconds, name), median(lambda row, name=name: row.seconds.get(name, 0.0)))
+        f"{name}, s": (getattr(plan.seconds, name), median(lambda row, name=name: row.spent_on(name)))
         for name in PREDICTED
     }
     found["update, s"] = (plan.seconds.update, median(lambda row: row.total))

@@ -146,6 +146,22 @@ def count(stages: Stages) -> Iterator[None]:
         yield
 
 
+def reward_stages(reward: Any) -> list[tuple[Any, str, str]]:
+    """Owner, name and stage of the methods that a `CompositeReward` spends its time in."""
+    return [
+        (reward, "_measure_input", "input checks, image gradient"),
+        (reward, "_lift", "3D model"),
+        (type(reward.reconstructor), "__call__", "3D model"),
+        (reward, "_follow", "camera path"),
+        (reward, "_redraw", "re-rendering: Gaussians and images"),
+        (reward, "_criticise", "off-path view: Gaussians and images"),
+        (type(reward.critic), "__call__", "critic"),
+        (reward, "_rate", "quality"),
+        (type(reward.perceptual), "__call__", "perceptual distance"),
+        (composite, "render_jobs", "renderer"),
+    ]
+
+
 @contextmanager
 def staged(trainer: Trainer, stages: Stages) -> Iterator[None]:
     """Inside, the parts of the trainer's update book their costs."""
@@ -155,16 +171,7 @@ def staged(trainer: Trainer, stages: Stages) -> Iterator[None]:
         (policy, "velocity", NETWORK),
         (policy, "decode", "decode"),
         (trainer, "_apply", "optimizer and EMA"),
-        (reward, "_measure_input", "input checks, image gradient"),
-        (reward, "_lift", "3D model"),
-        (reward, "reconstructor", "3D model"),
-        (reward, "_follow", "camera path"),
-        (reward, "_redraw", "re-rendering: Gaussians and images"),
-        (reward, "_criticise", "off-path view: Gaussians and images"),
-        (reward, "critic", "critic"),
-        (reward, "_rate", "quality"),
-        (reward, "perceptual", "perceptual distance"),
-        (composite, "render_jobs", "renderer"),
+        *reward_stages(reward),
         (training, "start_noise", "start noise"),
         (flights, "collect", "advantages"),
         (flow_grpo, "sample_groups", "rollout"),
