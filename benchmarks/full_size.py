@@ -6,15 +6,16 @@
 Sections (`--only`; all of them by default, of CogVideoX forward and decode alone):
 
 - forward: one velocity per attention kernel, and with guidance (both halves in one batch, or one after the other).
-- compiled: the same with compiled blocks, for the sizes that come and for any batch; and the trained step.
+- compiled: the same with compiled blocks, for the sizes that come, for any batch, and with tuned kernels.
+- compiled-step: the trained step with compiled blocks.
 - decode: one video, fp32 and bfloat16 arithmetic, one latent frame and five at a time, and in tiles.
 - train: forward and backward of one latent with a LoRA of rank 32, its products in float32 and in the base's dtype,
   with and without gradient checkpointing, beside what `training_memory` predicts.
 - merge: a LoRA merged for good against the base, called in turns: the same graph, so the ratio should be 1.
 
-Every section alone fits into ten minutes on an H200 with wan2.1-1.3b; `compiled` takes most of them. Seconds are the
-median of `--repeats` after two calls to warm up; peak memory is torch's, weights included. What does not fit says so.
-Nothing is downloaded; velocities of random weights are about 1, and their videos are noise.
+Every section alone fits into ten minutes on an H200 with wan2.1-1.3b; the compiled ones take most of them. Seconds are
+the median of `--repeats` after two calls to warm up; peak memory is torch's, weights included. What does not fit
+says so. Nothing is downloaded; velocities of random weights are about 1, and their videos are noise.
 """
 
 import argparse
@@ -191,14 +192,25 @@ def forward(setting: Setting) -> list[Row]:
 
 
 def compiled(setting: Setting) -> list[Row]:
-    """Velocities and the trained step with compiled blocks."""
+    """Velocities with compiled blocks."""
+    ways: dict[str, dict[str, Any]] = {
+        "the sizes that come": {"dynamic": None},
+        "any batch": {"dynamic": True},
+        "the sizes that come, kernels tuned": {"dynamic": None, "mode": "max-autotune-no-cudagraphs"},
+    }
     rows = []
-    for what, dynamic in (("the sizes that come", None), ("any batch", True)):
+    for what, options in ways.items():
         torch.compiler.reset()
         case = wan(setting)
-        case.policy.compile(backend=setting.compile_backend, dynamic=dynamic)
+        case.policy.compile(backend=setting.compile_backend, **options)
         rows.append(measure(setting, f"forward, compiled for {what}", case.velocity))
         del case
+    return rows
+
+
+def compiled_step(setting: Setting) -> list[Row]:
+    """The trained step with compiled blocks."""
+    rows = []
     for checkpointed in (False, True):
         torch.compiler.reset()
         case = with_lora(setting, base_products=True)
@@ -282,7 +294,14 @@ def merge(setting: Setting) -> list[Row]:
     ]
 
 
-SECTIONS = {"forward": forward, "compiled": compiled, "decode": decode, "train": train, "merge": merge}
+SECTIONS = {
+    "forward": forward,
+    "compiled": compiled,
+    "compiled-step": compiled_step,
+    "decode": decode,
+    "train": train,
+    "merge": merge,
+}
 
 
 # ----------------------------------------------------------------------------------------------------------- CogVideoX
