@@ -66,6 +66,14 @@ class _Finding:
     path: Float[Tensor, "T 4 4"] | None
 
 
+class Looked(NamedTuple):
+    """What a judge found in a video."""
+
+    record: VideoRecord
+    reconstruction: Reconstruction | None
+    """What it lifted; None for a video without geometry."""
+
+
 class Judge:
     """Judges videos with one 3D model."""
 
@@ -83,9 +91,13 @@ class Judge:
         self._config = config or ReconstructionConfig()
         self._onlooker = onlooker
 
-    @torch.no_grad()
     def __call__(self, videos: Float[Tensor, "B T 3 H W"], tasks: Sequence[Task]) -> list[VideoRecord]:
-        """One record per video, without a reward. videos: 0..1.
+        """One record per video, as `look` makes them."""
+        return [looked.record for looked in self.look(videos, tasks)]
+
+    @torch.no_grad()
+    def look(self, videos: Float[Tensor, "B T 3 H W"], tasks: Sequence[Task]) -> list[Looked]:
+        """One record per video, without a reward, and the geometry behind it. videos: 0..1.
 
         measures: image_gradient and the onlooker's; with a usable geometry psnr_holdout_db, ssim_holdout, coverage,
         mvcs_scale_free, residual_motion, travel_depth_units, travel_deg, and for a requested path rotation_error_deg,
@@ -101,7 +113,10 @@ class Judge:
             seen = self._onlooker(videos, prompts, [usable.get(i) for i in range(len(tasks))])
         gradients = image_gradient(videos).tolist()
         return [
-            _record(task, findings.get(i, lifted[i]), {"image_gradient": gradients[i]} | dict(seen[i]))
+            Looked(
+                _record(task, findings.get(i, lifted[i]), {"image_gradient": gradients[i]} | dict(seen[i])),
+                usable.get(i),
+            )
             for i, task in enumerate(tasks)
         ]
 
@@ -214,15 +229,22 @@ def _path_measures(recovered: Float[Tensor, "T 4 4"], requested: Trajectory | No
 
 def _record(task: Task, finding: _Finding | Reconstruction | Fault, measures: Mapping[str, float]) -> VideoRecord:
     """finding: a Reconstruction only if it was rejected."""
-    status, reason, path = Status.OK, "", None
     if isinstance(finding, Fault):
-        status, reason = Status.FAULT, finding.reason
-    elif isinstance(finding, Reconstruction):
-        status, reason = Status.REJECTED, finding.reason or "it cannot be reconstructed"
-    else:
-        measures, path = {**measures, **finding.measures}, finding.path
-        if finding.rejected:
-            status, reason = Status.REJECTED, finding.rejected
+        return record_of(task, Status.FAULT, finding.reason, measures)
+    if isinstance(finding, Reconstruction):
+        return record_of(task, Status.REJECTED, finding.reason or "it cannot be reconstructed", measures)
+    status = Status.REJECTED if finding.rejected else Status.OK
+    return record_of(task, status, finding.rejected, {**measures, **finding.measures}, finding.path)
+
+
+def record_of(
+    task: Task,
+    status: Status,
+    reason: str,
+    measures: Mapping[str, float],
+    path: Float[Tensor, "T 4 4"] | None = None,
+) -> VideoRecord:
+    """The record of one judged video. path: the recovered one, in depth units."""
     return VideoRecord(
         prompt_id=task.prompt.id,
         prompt=task.prompt.text,

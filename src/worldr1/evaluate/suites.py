@@ -1,4 +1,4 @@
-"""Suites: the fixed prompts that models are evaluated on, each with what its scene holds and what it asks of the camera.
+"""Suites: the fixed prompts that models are evaluated on, each with its scene's type and the camera it asks for.
 
 One file per suite in `suite_prompts/`, one JSON object per line: {"id": 0, "camera": ["push_in"], "scene": "A ...",
 "scene_type": "static", "long_horizon": false}. Lines are ordered so that every beginning of a suite is spread over its
@@ -116,7 +116,7 @@ def mini_scenes(suite: Suite) -> dict[tuple[int, bool], Scenes]:
     Raises InputError for another suite, which has no scenes.
     """
     if not suite.mini:
-        raise InputError(f"the scenes of the suite {suite.name} are not known: only the mini world has a rendered truth")
+        raise InputError(f"the suite {suite.name} has no rendered truth: only mini's scenes are known")
     found: dict[str, Scenes] = {}
     for num, dynamic in zip(MINI_NUMS, (False, True), strict=True):
         scenes, prompts = random_scenes(num, seed=MINI_SEED, stream=MINI_STREAM, dynamic=dynamic)
