@@ -23,7 +23,14 @@ from worldr1.mini.render import render
 from worldr1.mini.scenes import Scenes
 from worldr1.protocols import Reconstructor, Renderer
 from worldr1.rewards.guard import Fault, call_each
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_all_redrawn, redraw_jobs
+from worldr1.rewards.reconstruction import (
+    BEHIND_GREY,
+    ReconstructionConfig,
+    Redrawn,
+    at_size,
+    compare_all_redrawn,
+    redraw_jobs,
+)
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import camera_travels, has_parallax, path_errors, recovered_path, requested_extent
 from worldr1.scene.gaussians import all_finite
@@ -106,7 +113,7 @@ class Judge:
         """
         lifted = call_each(self._lift, list(videos), "reconstruction")
         usable = {i: r for i, r in enumerate(lifted) if isinstance(r, Reconstruction) and r.status is Status.OK}
-        chosen = [_Video(videos[i], tasks[i], reconstruction) for i, reconstruction in usable.items()]
+        chosen = [_Video(at_size(videos[i], found), tasks[i], found) for i, found in usable.items()]
         findings = dict(zip(usable, call_each(self._measure, chosen, "re-rendering"), strict=True))
         prompts, seen = [task.prompt for task in tasks], [{} for _ in tasks]
         if self._onlooker is not None:
