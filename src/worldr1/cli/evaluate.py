@@ -235,7 +235,7 @@ def _table(groups: "Sequence[GroupSummary]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from worldr1.evaluate.labels import in_table_order, label_of
+    from worldr1.evaluate.labels import LABELS, in_table_order, label_of
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -243,7 +243,8 @@ def _table(groups: "Sequence[GroupSummary]") -> None:
         table.add_column(group.name, justify="right")
     table.add_row("prompts, videos", *(f"{group.num_prompts}, {group.num_videos}" for group in groups))
     table.add_row("valid", *(f"{group.valid:.0%}" for group in groups))
-    for name in in_table_order(name for group in groups for name in group.values):
+    found = {name for group in groups for name in group.values}
+    for name in in_table_order(found & set(LABELS)):  # the others, a probe's words one by one, are in the JSON
         label = label_of(name)
         table.add_row(label.text, *(_cell(group.values.get(name), label.decimals) for group in groups))
     console = Console()
