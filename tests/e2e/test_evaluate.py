@@ -47,7 +47,8 @@ def test_records_facts_and_videos_say_what_was_done(whole: Path) -> None:
     assert facts.source == {"model": "mini", "weights": "published"} and facts.title == "mini"
     assert facts.settings["steps"] == 2 and facts.settings["seed"] == 0
     assert not facts.judged_by_reward and facts.notes == ()
-    assert facts.device in ("cpu", "cuda") and facts.seconds["sampling"] > 0 < facts.seconds["judging"]
+    assert facts.devices.keys() == {"sampling", "judging"} == facts.seconds.keys()
+    assert facts.seconds["sampling"] > 0 < facts.seconds["judging"]
     for record, prompt in zip(folder.records, SUITE.prompts, strict=False):
         assert (record.prompt, record.scene_type, record.dynamic) == (prompt.text, prompt.scene_type, prompt.dynamic)
         assert {"psnr_holdout_db", "words", "rotation_error_deg"} <= record.measures.keys()
@@ -82,8 +83,22 @@ def test_what_a_kill_leaves_is_gone_on_with_and_nothing_is_made_twice(
         raise AssertionError("all is there")
 
     monkeypatch.setattr("worldr1.cli.filming.Filmer", never)
-    monkeypatch.setattr("worldr1.evaluate.suite_videos.FileJudge.__call__", never)
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
     assert main([*TWO, "--out", str(out)]) == 0
+
+
+def test_an_interrupt_says_how_to_go_on(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    (out / RECORDS_FILE).unlink()
+
+    def interrupted(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", interrupted)
+    assert main([*TWO, "--out", str(out)]) == 130
+    assert f"interrupted; the same command goes on: {out} has all that is done" in capsys.readouterr().err
 
 
 def test_another_evaluation_in_the_same_folder_is_refused(whole: Path, capsys: Lines) -> None:

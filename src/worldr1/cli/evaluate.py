@@ -6,7 +6,7 @@ import math
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from worldr1 import __version__
 from worldr1.cli.evaluate_sources import Source, bar, find_source, num_samples
-from worldr1.cli.judges import JUDGES, default_judge, load_judge_model
+from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_judge_model
 from worldr1.cli.model_options import MINI, add_model_arguments
 from worldr1.errors import InputError
 from worldr1.evaluate.suites import SUITES, Suite, load_suite
 
 if TYPE_CHECKING:
     from worldr1.evaluate.folder import EvaluationFolder, Facts
-    from worldr1.evaluate.suite_videos import FileJudge
+    from worldr1.evaluate.suite_videos import FileJudge, SuiteVideo
     from worldr1.evaluate.summary import Estimate, GroupSummary
 
 EXPORT_CLIP = (81, 480, 832)
@@ -68,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
         return _export(args, suite)
     source = find_source(args, suite)
     name = args.judge or default_judge(suite, real_model=args.videos is None and args.model not in (MINI, "truth"))
-    judge = load_judge_model(name, suite, weights=args.judge_weights)
+    check_judge(name, weights=args.judge_weights)
     out = args.out or Path("evaluations") / _slug(f"{suite.name}-{source.title}")
-    folder = _open(out, _facts(source, suite, judge))
+    folder = _open(out, _facts(source, suite, name))
     try:
-        _make_and_judge(folder, source, judge)
+        _make_and_judge(folder, source, lambda: load_judge_model(name, suite, weights=args.judge_weights))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the same command goes on: {out} has all that is done") from None
     # the report of `evaluate.pages` is written here: it needs nothing but the folder
     print(f"wrote {folder.path}", file=sys.stderr)
-    _print(folder, suite, judge, as_json=args.json)
+    _print(folder, suite, as_json=args.json)
     return 0
 
 
@@ -105,7 +105,7 @@ def _slug(text: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- evaluating
 
 
-def _facts(source: Source, suite: Suite, judge: "FileJudge") -> "Facts":
+def _facts(source: Source, suite: Suite, judge: str) -> "Facts":
     from worldr1.evaluate.folder import Facts
 
     facts = Facts(
@@ -115,18 +115,16 @@ def _facts(source: Source, suite: Suite, judge: "FileJudge") -> "Facts":
         suite_sha256=suite.sha256,
         clip=(0, 0, 0),  # known from the first video
         samples=num_samples(source.videos),
-        judge=judge.name,
+        judge=judge,
         reward_model=source.reward_model or "",
         settings=source.settings,
         worldr1=__version__,
         machine=_machine(),
-        device=source.device or judge.device,
+        devices={"judging": judge_device(judge)} | ({"sampling": source.device} if source.device else {}),
     )
     notes = []
     if facts.judged_by_reward:
-        notes.append(
-            f"the judge {judge.name} is the 3D model that these weights were rewarded by: its figures flatter them"
-        )
+        notes.append(f"the judge {judge} is the 3D model that these weights were rewarded by: its figures flatter them")
     if source.reward_model is None:
         notes.append("which 3D model these weights were rewarded by is not known: it may be the judge")
     return replace(facts, notes=tuple(notes))
@@ -148,8 +146,11 @@ def _open(out: Path, facts: "Facts") -> "EvaluationFolder":
     return folder
 
 
-def _make_and_judge(folder: "EvaluationFolder", source: Source, judge: "FileJudge") -> None:
-    """All videos, then all records, holding the folder alone; what a killed process left is gone on with."""
+def _make_and_judge(folder: "EvaluationFolder", source: Source, load_judge: "Callable[[], FileJudge]") -> None:
+    """All videos, then all records, holding the folder alone; what a killed process left is gone on with.
+
+    The judge is loaded when the model that made the videos is gone: together they may not fit a GPU.
+    """
     from worldr1.evaluate.folder import VIDEOS
     from worldr1.train.run_lock import RunLock
 
@@ -159,19 +160,34 @@ def _make_and_judge(folder: "EvaluationFolder", source: Source, judge: "FileJudg
         judged = {record.key for record in folder.records}
         left = [video for video in source.videos if video.key not in judged]
         seen: dict[str, None] = dict.fromkeys((*folder.facts.notes, *notes))
-        with bar("judging", len(left)) as advance:
-            for video in left:
-                begin = monotonic()
-                found = judge(videos / video.name, video)
-                folder.append(found.record)
-                # pictures of the shown videos (`evaluate.pages`, save_pictures) are made here: found has all they need
-                _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
-                if not source.settings:  # of our own videos it says only that they were enlarged to be watched
-                    seen |= dict.fromkeys(found.notes)
-                advance()
+        if left:
+            _judge(folder, source, left, load_judge(), seen)
         folder.save_facts(replace(folder.facts, notes=tuple(seen)))
     finally:
         lock.close()
+
+
+def _judge(
+    folder: "EvaluationFolder",
+    source: Source,
+    left: "Sequence[SuiteVideo]",
+    judge: "FileJudge",
+    notes: dict[str, None],
+) -> None:
+    """A record of each; notes (of keys): what readers must know is added."""
+    from worldr1.evaluate.folder import VIDEOS
+
+    print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
+    with bar("judging", len(left)) as advance:
+        for video in left:
+            begin = monotonic()
+            found = judge(folder.path / VIDEOS / video.name, video)
+            folder.append(found.record)
+            # pictures of the shown videos (`evaluate.pages`, save_pictures) are made here: found has all they need
+            _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
+            if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
+                notes |= dict.fromkeys(found.notes)
+            advance()
 
 
 def _count(folder: "EvaluationFolder", what: str, seconds: float, clip: tuple[int, ...] | None = None) -> None:
@@ -191,7 +207,7 @@ def _machine() -> str:
 # --------------------------------------------------------------------------------------------------------------- output
 
 
-def _print(folder: "EvaluationFolder", suite: Suite, judge: "FileJudge", *, as_json: bool) -> None:
+def _print(folder: "EvaluationFolder", suite: Suite, *, as_json: bool) -> None:
     from worldr1.evaluate.published import PUBLISHED, load_published
     from worldr1.evaluate.summary import as_json as groups_as_json
     from worldr1.evaluate.summary import summarise, summarise_types, valid_share
@@ -212,7 +228,7 @@ def _print(folder: "EvaluationFolder", suite: Suite, judge: "FileJudge", *, as_j
         return
     print(
         f"{facts.title}: {len(records)} videos of {prompts} of the {len(suite.prompts)} prompts of the suite "
-        f"{suite.name}, judged by {facts.judge} ({judge.licence})"
+        f"{suite.name}, judged by {facts.judge}"
     )
     print(
         f"valid: {valid_share(records):.1%} ({counts['rejected']} rejected, {counts['fault']} faults); "
@@ -221,9 +237,9 @@ def _print(folder: "EvaluationFolder", suite: Suite, judge: "FileJudge", *, as_j
     _table(groups)
     if len(types) > 1:
         _table(types)
-    unit = "GPU-seconds" if facts.device == "cuda" else "seconds of the CPU"
-    costs = [f"{what} {seconds:.1f} {unit}" for what, seconds in facts.seconds.items()]
-    print(f"cost: {', '.join(costs) or 'none in this process'} ({facts.machine})")
+    units = {"cuda": "GPU-seconds", "cpu": "seconds of the CPU"}
+    costs = [f"{what} {seconds:.1f} {units[facts.devices[what]]}" for what, seconds in facts.seconds.items()]
+    print(f"cost: {', '.join(costs)} ({facts.machine})")
     for note in facts.notes:
         print(f"note: {note}")
     if tables:

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from worldr1.cli.judges import reward_model_of
+from worldr1.cli.judges import reward_model_of, reward_model_of_folder
 from worldr1.cli.model_options import MINI, MINI_UPSCALE, Settings, adapted_settings, adapter_file
 from worldr1.config import with_overrides
 from worldr1.errors import InputError
@@ -42,8 +42,10 @@ class Source(ABC):
     reward_model: str | None
     """None: not known."""
     device: str
+    """That makes them; "" if nothing does."""
     videos: "list[SuiteVideo]"
     """All that are wanted, in order."""
+    made_elsewhere: bool = False
 
     @abstractmethod
     def make(self, folder: Path, count: Callable[[float], None]) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ def _sampled(args: argparse.Namespace, suite: Suite) -> Source:
         title=args.title or title,
         facts=facts,
         settings=_in_words(config, settings, args.seed),
-        reward_model="" if lora is None else reward_model_of(lora),
+        reward_model=reward_model_of_folder(args.model) if lora is None else reward_model_of(lora),
         device=choose_device(),
         videos=suite_videos(suite, samples=args.samples, seed=args.seed, limit=args.limit),
         args=args,
@@ -286,6 +288,7 @@ def _made_elsewhere(args: argparse.Namespace, suite: Suite) -> Source:
         settings={},
         reward_model=None,
         device="",
+        made_elsewhere=True,
         videos=[one.video for one in made],
         suite=suite,
         made=made,

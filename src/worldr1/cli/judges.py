@@ -1,6 +1,7 @@
 """The 3D models that `evaluate` may judge by, and which one judges where nobody says."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,31 @@ def default_judge(suite: "Suite", *, real_model: bool) -> str:
     return JUDGE if suite.mini and not real_model else SFM
 
 
-def load_judge_model(name: str, suite: "Suite", *, weights: str = "") -> "FileJudge":
-    """A judge by its name. weights: of Depth Anything 3. Raises InputError for an unknown name or unusable weights."""
+def check_judge(name: str, *, weights: str = "") -> None:
+    """Raises InputError for a judge that is not known or not installed: before hours of sampling.
+
+    weights: as `load_judge_model` takes them.
+    """
     if name not in JUDGES:
         raise InputError(f"there is no judge {name!r}; known are: {', '.join(JUDGES)}")
     if weights and not name.startswith("da3"):
-        raise InputError(
-            f"--judge-weights belongs to Depth Anything 3: {name} has none to choose; give --judge da3-..."
-        )
+        raise InputError(f"--judge-weights belongs to Depth Anything 3 (--judge da3-...): {name} has none to choose")
+    if name.startswith("da3"):
+        from worldr1.backends.depth_anything3_network import INSTALL
+
+        if find_spec("depth_anything_3") is None:
+            raise InputError(f"the package depth-anything-3 is missing: {INSTALL}")
+
+
+def judge_device(name: str) -> str:
+    """Where a judge works: "cuda" or "cpu"."""
+    from worldr1.build import choose_device
+
+    return "cpu" if name == SFM else choose_device()
+
+
+def load_judge_model(name: str, suite: "Suite", *, weights: str = "") -> "FileJudge":
+    """A judge that `check_judge` has passed. weights: of Depth Anything 3. Raises InputError for unusable weights."""
     return JUDGES[name](name, suite, weights)
 
 
@@ -53,15 +71,25 @@ def reward_model_of(lora: Path) -> str | None:
     return None
 
 
+def reward_model_of_folder(model: str) -> str | None:
+    """The same of --model: a run that trained all parameters (RUN/final/model) has a recipe; a base has no reward."""
+    from worldr1.build import load_experiment
+    from worldr1.train.checkpoint import RECIPE_FILE
+
+    recipe = Path(model).expanduser().resolve().parent.parent / RECIPE_FILE
+    in_run = Path(model).expanduser().is_dir() and recipe.is_file()
+    return load_experiment(str(recipe)).reward.reconstructor_name if in_run else ""
+
+
 def _load_mini(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.backends.mini import CLIP_SIZE, load_judge, load_probe, load_reconstructor
-    from worldr1.build import build_renderer, choose_device
+    from worldr1.build import build_renderer
     from worldr1.evaluate.fitting import AtLength, ClipSize
     from worldr1.evaluate.judging import Judge
     from worldr1.evaluate.probing import WordProbe
     from worldr1.evaluate.suite_videos import FileJudge
 
-    device, (frames, height, width) = choose_device(), CLIP_SIZE
+    device, (frames, height, width) = judge_device(name), CLIP_SIZE
     reconstructor = load_judge(device) if name == JUDGE else load_reconstructor(device)
     # the probe knows the words of its own world alone
     onlooker = WordProbe(load_probe(device)) if suite.mini else None
@@ -87,17 +115,12 @@ def _load_sfm(name: str, suite: "Suite", weights: str) -> "FileJudge":
 
 
 def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudge":
-    from importlib.util import find_spec
-
     from worldr1.backends.depth_anything3 import DepthAnything3Config, load_depth_anything3
-    from worldr1.backends.depth_anything3_network import INSTALL
-    from worldr1.build import build_renderer, choose_device
+    from worldr1.build import build_renderer
     from worldr1.evaluate.judging import Judge
     from worldr1.evaluate.suite_videos import FileJudge
 
-    if find_spec("depth_anything_3") is None:  # said before gigabytes are downloaded
-        raise InputError(f"the package depth-anything-3 is missing: {INSTALL}")
-    device = choose_device()
+    device = judge_device(name)
     reconstructor = load_depth_anything3(DepthAnything3Config(model=name, weights=weights), device)
     judge = Judge(reconstructor, build_renderer(device))
     return FileJudge(name=name, judge=judge, licence=reconstructor.licence, device=device, frames=FRAMES)

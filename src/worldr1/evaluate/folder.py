@@ -47,8 +47,8 @@ class Facts:
     worldr1: str
     """Version of this package."""
     machine: str = ""
-    device: str = ""
-    """"cuda": `seconds` are GPU-seconds (one GPU works); "cpu": seconds of `machine`'s CPU."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Of each entry of `seconds`: "cuda": they are GPU-seconds (one GPU works); "cpu": seconds of `machine`'s CPU."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time so far: "sampling", "judging"; loading models is not counted."""
     notes: tuple[str, ...] = ()
@@ -153,5 +153,5 @@ def _facts(table: Any) -> Facts:
 
 
 def _differences(first: Facts, second: Facts) -> list[str]:
-    loose = ("machine", "device", "seconds", "notes", "worldr1")
+    loose = ("machine", "devices", "seconds", "notes", "worldr1")
     return [f.name for f in fields(Facts) if f.name not in loose and getattr(first, f.name) != getattr(second, f.name)]
