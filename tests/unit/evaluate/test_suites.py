@@ -8,6 +8,7 @@ import pytest
 from worldr1.assembly import run_prompts
 from worldr1.build import load_experiment
 from worldr1.camera.motion import TOKENS, parse_plan
+from worldr1.camera.trajectory import MAGNITUDES
 from worldr1.data.check import check_texts
 from worldr1.data.sets import NAMES, load_records
 from worldr1.errors import InputError
@@ -38,9 +39,14 @@ def test_the_paper_suite_has_the_shares_of_table_g() -> None:
     assert sum(prompt.long_horizon for prompt in prompts) == 12
     moves = Counter(token for prompt in prompts for token in prompt.camera)
     assert moves.keys() == set(TOKENS) and min(moves.values()) == 5
-    # a beginning is spread as the whole is
-    first = Counter(prompt.scene_type for prompt in prompts[:24])
-    assert all(abs(first[kind] - 24 * counts[kind] / 93) < 1 for kind in SCENE_TYPES)
+
+
+@pytest.mark.parametrize("name", ["paper", "mini"])
+def test_a_beginning_is_spread_as_the_whole_is(name: str) -> None:
+    types = [prompt.scene_type for prompt in load_suite(name).prompts]
+    for num in (12, 24, 48):
+        first = Counter(types[:num])
+        assert all(abs(first[kind] - num * types.count(kind) / len(types)) < 1.5 for kind in SCENE_TYPES)
 
 
 def test_the_camera_suite_has_every_move_in_every_scene_and_no_pair_twice() -> None:
@@ -79,7 +85,7 @@ def test_mini_prompts_are_of_a_stream_of_their_own_and_have_their_scenes() -> No
         mini_scenes(load_suite("paper"))
 
 
-def test_the_hash_tells_suites_apart_by_what_they_ask() -> None:
+def test_the_hash_tells_suites_apart_by_what_they_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     suite = load_suite("long")
     assert suite.sha256 == load_suite("long").sha256
     first, *rest = suite.prompts
@@ -90,4 +96,7 @@ def test_the_hash_tells_suites_apart_by_what_they_ask() -> None:
         replace(first, scene_type="non-rigid"),
     ]
     hashes = {replace(suite, prompts=(other, *rest)).sha256 for other in others}
-    assert len(hashes | {suite.sha256, replace(suite, frames=81).sha256}) == 6
+    hashes |= {suite.sha256, replace(suite, frames=81).sha256}
+    slower = {token: replace(magnitude, z=magnitude.z / 2) for token, magnitude in MAGNITUDES.items()}
+    monkeypatch.setattr("worldr1.evaluate.suites.MAGNITUDES", slower)
+    assert len(hashes | {suite.sha256}) == 7, "and by how far a move goes"
