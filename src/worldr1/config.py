@@ -49,6 +49,16 @@ def load_recipe(cls: type[T], name_or_path: str, overrides: Sequence[str] = (), 
     return parse_config(cls, table, where=str(path), origins=origins)
 
 
+def with_overrides(config: T, overrides: Sequence[str]) -> T:
+    """A config dataclass with "a.b=value" texts on top, as `load_recipe` takes them. Raises ConfigError."""
+    if not overrides:
+        return config
+    table, origins = tomllib.loads(dump_toml(config)), {}
+    for text in overrides:
+        _merge(table, _override_table(text), f"--set {text}", origins)
+    return parse_config(type(config), table, where="the settings", origins=origins)
+
+
 def parse_config(cls: type[T], table: Mapping[str, Any], *, where: str, origins: Mapping[str, str] | None = None) -> T:
     """A TOML table as an instance of the dataclass `cls`.
 

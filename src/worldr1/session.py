@@ -369,5 +369,6 @@ def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:
             width=clip.width,
         ),
         recipe_sha256=hashlib.sha256(dump_toml(config).encode()).hexdigest(),
+        reward_model=config.reward.reconstructor_name,
         version=__version__,
     )

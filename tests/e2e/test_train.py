@@ -110,6 +110,7 @@ def test_the_adapter_is_the_average_and_says_its_strength(finished: tuple[Path, 
     assert info.training == TrainedWith(
         transport="canvas", strength=0.5, shift=3.0, steps=4, frames=17, height=64, width=96
     )
+    assert info.reward_model == "mini"
     assert info.recipe_sha256 == hashlib.sha256((run / "recipe.toml").read_bytes()).hexdigest()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worldr1.config import dump_toml, load_recipe, parse_config, recipe_names
+from worldr1.config import dump_toml, load_recipe, parse_config, recipe_names, with_overrides
 from worldr1.errors import ConfigError, InputError
 
 
@@ -200,6 +200,15 @@ def test_a_malformed_override_is_refused(tmp_path: Path, text: str) -> None:
 def test_an_override_sets_one_key_only(tmp_path: Path) -> None:
     path = write(tmp_path, "r.toml", "")
     assert load_recipe(Root, path, ["name=1\nshare = false"]).share is True
+
+
+def test_overrides_go_on_top_of_a_config_too() -> None:
+    config = parse('name = "a"\nlayers = [1]\n[train]\ngroup_size = 5\n[judge]\nlr = 0.5')
+    changed = with_overrides(config, ["train.group_size=7", "speed=2.0"])
+    assert changed == parse('name = "a"\nlayers = [1]\nspeed = 2.0\n[train]\ngroup_size = 7\n[judge]\nlr = 0.5')
+    assert with_overrides(config, []) is config
+    with pytest.raises(ConfigError, match=r"--set train.group_siz=7.*group_size"):
+        with_overrides(config, ["train.group_siz=7"])
 
 
 def test_a_circle_of_recipes_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Makes the videos of `generate`: one at a time, so that a video depends on its seed and not on how many are made."""
+"""Makes the videos of `generate` and `evaluate`, one at a time: each depends on its seed, not on how many are made."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from worldr1.types import Trajectory
 from worldr1.video_io import write_mp4
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from worldr1.backends.models import VideoModel
     from worldr1.build import ExperimentConfig
@@ -58,30 +58,46 @@ class Film:
         return 0.0 if self.path is None else self.config.noise.strength_for(self.path)
 
 
+class Filmer:
+    """A model that makes one video at a time: a video depends on its seed and not on what else is made."""
+
+    def __init__(self, film: Film) -> None:
+        """Loads the model. Raises InputError for models and sizes that do not fit."""
+        from worldr1.backends.models import describe
+        from worldr1.build import build_generator, check_clip, choose_device
+
+        self._model = build_generator(film.config.model, choose_device(), lora=film.lora)
+        self._shape = check_clip(film.config, self._model)
+        self._shift = _shift(self._model) if film.shift is None else film.shift
+        self._lora_sha256 = "" if film.lora is None else hashlib.sha256(film.lora.read_bytes()).hexdigest()
+        self._plans = PlanCache()
+        print(describe(self._model, film.config.model), file=sys.stderr)
+
+    def encode(self, prompts: "Sequence[str]") -> torch.Tensor:
+        """Text embeddings, one row per prompt."""
+        return self._model.encode(list(prompts))
+
+    def shoot(self, film: Film, shot: Shot, embedding: torch.Tensor, on_step: "Callable[[], None]") -> None:
+        """Samples, decodes and writes one video. film: with the settings that this was made for; embedding: one row."""
+        film = replace(film, shift=self._shift)
+        path = _with_padding(film.path, _padding_frames(self._model, film.config.clip.frames))
+        start = start_noise(path, self._shape, [shot.noise_seed], film.config.noise, self._plans).to(embedding.device)
+        try:
+            video = _video(self._model, film, embedding, start, on_step)
+        except torch.OutOfMemoryError as error:
+            raise InputError(_out_of_memory(film.config)) from error
+        comment = json.dumps(metadata(film, shot, self._lora_sha256), ensure_ascii=False)
+        write_mp4(shot.file, video, fps=film.fps, upscale=film.upscale, comment=comment)
+
+
 def make(film: Film, shots: list[Shot]) -> None:
     """Samples, decodes and writes one video after the other. Raises InputError for models and sizes that do not fit."""
-    from worldr1.backends.models import describe
-    from worldr1.build import build_generator, check_clip, choose_device
-
-    config = film.config
-    model = build_generator(config.model, choose_device(), lora=film.lora)
-    shape = check_clip(config, model)
-    film = replace(film, shift=_shift(model) if film.shift is None else film.shift)
-    print(describe(model, config.model), file=sys.stderr)
-    embeddings, plans, console = model.encode([film.prompt]), PlanCache(), Console(stderr=True)
-    lora_sha256 = "" if film.lora is None else hashlib.sha256(film.lora.read_bytes()).hexdigest()
-    padding = _padding_frames(model, config.clip.frames)
-    path = _with_padding(film.path, padding)
+    filmer, console = Filmer(film), Console(stderr=True)
+    embedding = filmer.encode([film.prompt])
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("sampling", total=len(shots) * config.sampler.num_steps)
+        task = progress.add_task("sampling", total=len(shots) * film.config.sampler.num_steps)
         for shot in shots:
-            start = start_noise(path, shape, [shot.noise_seed], config.noise, plans).to(embeddings.device)
-            try:
-                video = _video(model, film, embeddings, start, lambda: progress.advance(task))
-            except torch.OutOfMemoryError as error:
-                raise InputError(_out_of_memory(config)) from error
-            comment = json.dumps(metadata(film, shot, lora_sha256), ensure_ascii=False)
-            write_mp4(shot.file, video, fps=film.fps, upscale=film.upscale, comment=comment)
+            filmer.shoot(film, shot, embedding, lambda: progress.advance(task))
 
 
 def metadata(film: Film, shot: Shot, lora_sha256: str) -> dict[str, object]:

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
-from worldr1.cli.model_options import MINI, add_model_arguments, base_settings, euler_steps
+from worldr1.cli.model_options import (
+    CLIP,
+    MINI,
+    MINI_UPSCALE,
+    Settings,
+    adapted_settings,
+    adapter_file,
+    add_model_arguments,
+    euler_steps,
+)
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
     from worldr1.build import ExperimentConfig
     from worldr1.cli.filming import Shot
-    from worldr1.train.adapter_file import AdapterInfo, BaseShape
-
-CLIP = ("frames", "height", "width")
-MINI_UPSCALE = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the videos and print where they are; 0. Raises InputError for bad words, sizes, models or files."""
     tokens = parse_plan(args.prompt).tokens
-    args.lora = _adapter_file(args.lora)
+    args.lora = adapter_file(args.lora)
     for name, least in (("num", 1), ("steps", 2), ("upscale", 1)):
         if (number := getattr(args, name)) is not None and number < least:
             raise InputError(f"--{name} must be at least {least}, got {number}")
@@ -67,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--seeds stands in for --seed and --num: give one or the other")
     seeds = _seeds(args)
     files = _files(args.out, len(seeds))
-    config, fps, shift = _settings(args)
+    settings = _settings(args)
+    config = settings.config
 
     from worldr1.cli.filming import Film, Shot, make
 
@@ -80,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         path=requested_path(tokens, config.clip.frames),
         config=config,
         lora=args.lora,
-        shift=shift,
-        fps=fps,
+        shift=settings.shift,
+        fps=settings.fps,
         upscale=args.upscale or (MINI_UPSCALE if args.model == MINI else 1),
     )
     make(film, shots)
@@ -110,14 +116,6 @@ def _seeds(args: argparse.Namespace) -> list[tuple[int, int]]:
     return [(args.seed or 0, index) for index in range(args.num or 1)]
 
 
-def _adapter_file(name: str | None) -> Path | None:
-    if name is None:
-        return None
-    from worldr1.shipped import find_adapter
-
-    return find_adapter(name)
-
-
 def _files(out: Path, num: int) -> list[Path]:
     if out.suffix.lower() != ".mp4":
         raise InputError(f"--out writes an mp4: give a file name that ends in .mp4, not {out.name!r}")
@@ -130,57 +128,21 @@ def _files(out: Path, num: int) -> list[Path]:
     return files
 
 
-def _settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int, float | None]:
-    """The model's own settings; over them what the adapter was trained with, and over that the arguments.
-
-    Beside them frames per second, and the shift of the times: None is the model's own.
-    """
-    config, fps = base_settings(args)
-    adapter = None if args.lora is None else _read_fitting(args.lora, args.model)
-    guidance = config.model.guidance if adapter is None else adapter.guidance
-    noise, sampler, size, shift = config.noise, config.sampler, {}, args.shift
-    if adapter is not None and (trained := adapter.training) is not None:
-        noise, sampler = trained.noise, euler_steps(trained.steps)
-        size = {name: getattr(trained, name) for name in CLIP}
-        shift = trained.shift if shift is None else shift
-    if adapter is not None and args.guidance not in (None, guidance):
+def _settings(args: argparse.Namespace) -> Settings:
+    """The model's own settings; over them what the adapter was trained with, and over that the arguments."""
+    settings = adapted_settings(args, args.lora)
+    config = settings.config
+    guidance, noise = config.model.guidance, config.noise
+    if args.lora is not None and args.guidance not in (None, guidance):
         print(f"note: {args.lora} was trained with guidance {guidance}, not {args.guidance}", file=sys.stderr)
-    size |= {name: n for name in CLIP if (n := getattr(args, name)) is not None}
+    size = {name: n for name in CLIP if (n := getattr(args, name)) is not None}
     if args.strength is not None:
         noise = replace(noise, strength=args.strength, parallax_strength=None)
-    return (
-        replace(
-            config,
-            model=replace(config.model, guidance=guidance if args.guidance is None else args.guidance),
-            clip=replace(config.clip, **size),
-            noise=replace(noise, transport=args.transport or noise.transport),
-            sampler=sampler if args.steps is None else euler_steps(args.steps),
-        ),
-        fps,
-        shift,
+    config = replace(
+        config,
+        model=replace(config.model, guidance=guidance if args.guidance is None else args.guidance),
+        clip=replace(config.clip, **size),
+        noise=replace(noise, transport=args.transport or noise.transport),
+        sampler=config.sampler if args.steps is None else euler_steps(args.steps),
     )
-
-
-def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
-    """What the adapter says. Raises InputError if it is another model's: before minutes of loading."""
-    from worldr1.train.adapter_file import base_name, check_base, read_adapter
-
-    adapter, state = read_adapter(lora)
-    shape = _shape(model)
-    if shape is not None:  # a folder without it is refused in its own words when it is loaded
-        check_base(lora, adapter, state, shape, model=model)
-    if adapter.base != base_name(model):
-        print(f"note: {lora} was trained on {adapter.base}, not on {base_name(model)}", file=sys.stderr)
-    return adapter
-
-
-def _shape(model: str) -> "BaseShape | None":
-    """Of the model's transformer, without loading it; None if that is not known yet."""
-    from worldr1.backends.architectures import find_architecture
-    from worldr1.backends.mini import mini_base
-    from worldr1.train.adapter_file import BaseShape
-
-    if (architecture := find_architecture(model)) is not None:
-        return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
-    shape = BaseShape.of_folder(mini_base() if model == MINI else Path(model).expanduser())
-    return shape if shape is not None and (shape.class_name or "Wan").startswith("Wan") else None
+    return replace(settings, config=config, shift=settings.shift if args.shift is None else args.shift)

@@ -1,7 +1,9 @@
-"""The options of `generate` that say which model makes the videos and how it computes; the defaults that follow."""
+"""The options of `generate` and `evaluate` that say which model makes the videos; the settings that follow."""
 
 import argparse
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldr1.video_io import FRAMES_PER_SECOND
@@ -9,8 +11,12 @@ from worldr1.video_io import FRAMES_PER_SECOND
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
     from worldr1.build import ExperimentConfig
     from worldr1.rollout.sampler import SamplerConfig
+    from worldr1.train.adapter_file import AdapterInfo, BaseShape
 
 MINI = "mini"
+CLIP = ("frames", "height", "width")
+MINI_UPSCALE = 4
+"""A mini video's pixels become squares of so many, so that a person can watch it."""
 ATTENTION = ("auto", "cudnn", "flash", "efficient", "math")
 DTYPES = ("float32", "bfloat16")
 WAN_STEPS = 20
@@ -36,6 +42,69 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attention", choices=ATTENTION, default="auto", help="attention kernel (default: auto)")
     parser.add_argument("--compile", action="store_true", help="compile the network: pays from several videos on")
     parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what guidance leads away from")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a model makes videos where nobody says otherwise."""
+
+    config: "ExperimentConfig"
+    """Model, clip, noise and sampler."""
+    fps: int
+    shift: float | None
+    """Of the times; None: the model's own."""
+
+
+def adapter_file(name: str | None) -> Path | None:
+    """The file of --lora: a path, or mini-r1. Raises InputError if there is none."""
+    if name is None:
+        return None
+    from worldr1.shipped import find_adapter
+
+    return find_adapter(name)
+
+
+def adapted_settings(args: argparse.Namespace, lora: Path | None) -> Settings:
+    """`base_settings`, and over them what the adapter was trained with.
+
+    Raises InputError if it is another model's: before minutes of loading.
+    """
+    config, fps = base_settings(args)
+    if lora is None:
+        return Settings(config=config, fps=fps, shift=None)
+    adapter = _read_fitting(lora, args.model)
+    config = replace(config, model=replace(config.model, guidance=adapter.guidance))
+    trained = adapter.training
+    if trained is None:
+        return Settings(config=config, fps=fps, shift=None)
+    size = {name: getattr(trained, name) for name in CLIP}
+    config = replace(config, clip=replace(config.clip, **size), noise=trained.noise, sampler=euler_steps(trained.steps))
+    return Settings(config=config, fps=fps, shift=trained.shift)
+
+
+def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
+    """What the adapter says."""
+    from worldr1.train.adapter_file import base_name, check_base, read_adapter
+
+    adapter, state = read_adapter(lora)
+    shape = _shape(model)
+    if shape is not None:  # a folder without it is refused in its own words when it is loaded
+        check_base(lora, adapter, state, shape, model=model)
+    if adapter.base != base_name(model):
+        print(f"note: {lora} was trained on {adapter.base}, not on {base_name(model)}", file=sys.stderr)
+    return adapter
+
+
+def _shape(model: str) -> "BaseShape | None":
+    """Of the model's transformer, without loading it; None if that is not known yet."""
+    from worldr1.backends.architectures import find_architecture
+    from worldr1.backends.mini import mini_base
+    from worldr1.train.adapter_file import BaseShape
+
+    if (architecture := find_architecture(model)) is not None:
+        return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
+    shape = BaseShape.of_folder(mini_base() if model == MINI else Path(model).expanduser())
+    return shape if shape is not None and (shape.class_name or "Wan").startswith("Wan") else None
 
 
 def base_settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldr1.footage import Shot
+from worldr1.protocols import Reconstructor
 from worldr1.types import Reconstruction
 
 
@@ -69,6 +70,20 @@ def repeat(video: Float[Tensor, "T 3 H W"], num_frames: int) -> Repeated:
     """Shown evenly until it has num_frames; a video of as many or more is left alone."""
     shown = evenly(len(video), max(len(video), num_frames))
     return Repeated(video[shown], torch.searchsorted(shown, torch.arange(len(video))))
+
+
+class AtLength:
+    """A `Reconstructor` of clips of one length that takes shorter ones too: their frames are shown repeatedly."""
+
+    def __init__(self, reconstructor: Reconstructor, num_frames: int) -> None:
+        self.licence = reconstructor.licence
+        self._reconstructor, self._num_frames = reconstructor, num_frames
+
+    def __call__(self, videos: Float[Tensor, "B T 3 H W"]) -> list[Reconstruction]:
+        """One reconstruction of T frames per video."""
+        shown = [repeat(video, self._num_frames) for video in videos]
+        found = self._reconstructor(torch.stack([one.video for one in shown]))
+        return [one.own(reconstruction) for one, reconstruction in zip(shown, found, strict=True)]
 
 
 def evenly(available: int, wanted: int) -> Int[Tensor, " wanted"]:

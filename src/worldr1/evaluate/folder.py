@@ -47,8 +47,12 @@ class Facts:
     worldr1: str
     """Version of this package."""
     machine: str = ""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Of each entry of `seconds`: "cuda": they are GPU-seconds (one GPU works); "cpu": seconds of `machine`'s CPU."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time so far: "sampling", "judging"."""
+    """Wall time so far: "sampling", "judging"; loading models is not counted."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: the judge is the reward's own, prompts without videos, how videos were fitted."""
 
     @property
     def comparable(self) -> tuple[object, ...]:
@@ -145,9 +149,9 @@ def _facts(table: Any) -> Facts:
         raise ValueError(f"{FACTS_FILE} holds no JSON object")
     if wrong := sorted(known ^ set(table)):
         raise ValueError(f"{FACTS_FILE} lacks or does not know the field {wrong[0]!r}")
-    return Facts(**{**table, "clip": tuple(table["clip"])})
+    return Facts(**{**table, "clip": tuple(table["clip"]), "notes": tuple(table["notes"])})
 
 
 def _differences(first: Facts, second: Facts) -> list[str]:
-    loose = ("machine", "seconds", "worldr1")
+    loose = ("machine", "devices", "seconds", "notes", "worldr1")
     return [f.name for f in fields(Facts) if f.name not in loose and getattr(first, f.name) != getattr(second, f.name)]

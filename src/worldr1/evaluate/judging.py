@@ -23,7 +23,14 @@ from worldr1.mini.render import render
 from worldr1.mini.scenes import Scenes
 from worldr1.protocols import Reconstructor, Renderer
 from worldr1.rewards.guard import Fault, call_each
-from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, Redrawn, compare_all_redrawn, redraw_jobs
+from worldr1.rewards.reconstruction import (
+    BEHIND_GREY,
+    ReconstructionConfig,
+    Redrawn,
+    at_size,
+    compare_all_redrawn,
+    redraw_jobs,
+)
 from worldr1.rewards.rendering import render_jobs
 from worldr1.rewards.trajectory import camera_travels, has_parallax, path_errors, recovered_path, requested_extent
 from worldr1.scene.gaussians import all_finite
@@ -66,6 +73,14 @@ class _Finding:
     path: Float[Tensor, "T 4 4"] | None
 
 
+class Looked(NamedTuple):
+    """What a judge found in a video."""
+
+    record: VideoRecord
+    reconstruction: Reconstruction | None
+    """What it lifted; None for a video without geometry."""
+
+
 class Judge:
     """Judges videos with one 3D model."""
 
@@ -83,9 +98,13 @@ class Judge:
         self._config = config or ReconstructionConfig()
         self._onlooker = onlooker
 
-    @torch.no_grad()
     def __call__(self, videos: Float[Tensor, "B T 3 H W"], tasks: Sequence[Task]) -> list[VideoRecord]:
-        """One record per video, without a reward. videos: 0..1.
+        """One record per video, as `look` makes them."""
+        return [looked.record for looked in self.look(videos, tasks)]
+
+    @torch.no_grad()
+    def look(self, videos: Float[Tensor, "B T 3 H W"], tasks: Sequence[Task]) -> list[Looked]:
+        """One record per video, without a reward, and the geometry behind it. videos: 0..1.
 
         measures: image_gradient and the onlooker's; with a usable geometry psnr_holdout_db, ssim_holdout, coverage,
         mvcs_scale_free, residual_motion, travel_depth_units, travel_deg, and for a requested path rotation_error_deg,
@@ -94,14 +113,17 @@ class Judge:
         """
         lifted = call_each(self._lift, list(videos), "reconstruction")
         usable = {i: r for i, r in enumerate(lifted) if isinstance(r, Reconstruction) and r.status is Status.OK}
-        chosen = [_Video(videos[i], tasks[i], reconstruction) for i, reconstruction in usable.items()]
+        chosen = [_Video(at_size(videos[i], found), tasks[i], found) for i, found in usable.items()]
         findings = dict(zip(usable, call_each(self._measure, chosen, "re-rendering"), strict=True))
         prompts, seen = [task.prompt for task in tasks], [{} for _ in tasks]
         if self._onlooker is not None:
             seen = self._onlooker(videos, prompts, [usable.get(i) for i in range(len(tasks))])
         gradients = image_gradient(videos).tolist()
         return [
-            _record(task, findings.get(i, lifted[i]), {"image_gradient": gradients[i]} | dict(seen[i]))
+            Looked(
+                _record(task, findings.get(i, lifted[i]), {"image_gradient": gradients[i]} | dict(seen[i])),
+                usable.get(i),
+            )
             for i, task in enumerate(tasks)
         ]
 
@@ -214,15 +236,22 @@ def _path_measures(recovered: Float[Tensor, "T 4 4"], requested: Trajectory | No
 
 def _record(task: Task, finding: _Finding | Reconstruction | Fault, measures: Mapping[str, float]) -> VideoRecord:
     """finding: a Reconstruction only if it was rejected."""
-    status, reason, path = Status.OK, "", None
     if isinstance(finding, Fault):
-        status, reason = Status.FAULT, finding.reason
-    elif isinstance(finding, Reconstruction):
-        status, reason = Status.REJECTED, finding.reason or "it cannot be reconstructed"
-    else:
-        measures, path = {**measures, **finding.measures}, finding.path
-        if finding.rejected:
-            status, reason = Status.REJECTED, finding.rejected
+        return record_of(task, Status.FAULT, finding.reason, measures)
+    if isinstance(finding, Reconstruction):
+        return record_of(task, Status.REJECTED, finding.reason or "it cannot be reconstructed", measures)
+    status = Status.REJECTED if finding.rejected else Status.OK
+    return record_of(task, status, finding.rejected, {**measures, **finding.measures}, finding.path)
+
+
+def record_of(
+    task: Task,
+    status: Status,
+    reason: str,
+    measures: Mapping[str, float],
+    path: Float[Tensor, "T 4 4"] | None = None,
+) -> VideoRecord:
+    """The record of one judged video. path: the recovered one, in depth units."""
     return VideoRecord(
         prompt_id=task.prompt.id,
         prompt=task.prompt.text,

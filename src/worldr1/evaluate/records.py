@@ -18,7 +18,7 @@ from worldr1.rewards.trajectory import STILL_TRANSLATION
 from worldr1.types import Status
 
 RECORDS_FILE = "records.json"
-LATER_FIELDS = frozenset({"scene_type", "sample"})
+LATER_FIELDS = frozenset({"scene_type", "sample", "long_horizon"})
 """Of a `VideoRecord`: files of before 2026-11-30 lack them."""
 
 
@@ -54,7 +54,7 @@ class VideoRecord:
     tokens: tuple[str, ...]
     """The requested camera moves in order; empty without camera words."""
     seed: int
-    """Of the start noise."""
+    """Of the start noise; 0 for a video made elsewhere."""
     status: Status
     reason: str
     """Why the status is not "ok"."""
@@ -77,6 +77,8 @@ class VideoRecord:
     """Of a suite's prompt: what the scene holds, for example "non-rigid"; "" where prompts have no types."""
     sample: int = 0
     """Which of the videos of one prompt, each from its own start noise."""
+    long_horizon: bool = False
+    """Of a suite's prompt: three moves or more through a large place, beside its scene's type."""
 
     @property
     def group(self) -> MotionGroup:

@@ -130,6 +130,19 @@ class RewardConfig:
         return tuple(model for model in PROFILES[self.profile] if model.role in used)
 
     @property
+    def reconstructor_name(self) -> str | None:
+        """The 3D model of the reward, as `worldr1 score` and `evaluate` call it ("mini", "da3-giant-1.1"), or code of
+        the user's own; "" if it has none; None if a whole reward of the user's own leaves it open."""
+        if self.custom is not None:
+            return None
+        said = self.models.reconstructor
+        if "reconstructor" not in self.needed:
+            return ""
+        if is_plugin(said) or self.profile == MINI:
+            return said if is_plugin(said) else MINI
+        return next(model.name.lower() for model in PROFILES[self.profile] if model.role == "reconstructor")
+
+    @property
     def plugins(self) -> dict[str, str]:
         """Recipe key -> "package.module:Name" of all code of the user's own that will be run."""
         if self.custom is not None:

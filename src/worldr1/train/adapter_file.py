@@ -154,6 +154,9 @@ class AdapterInfo:
     training: TrainedWith | None = None
     recipe_sha256: str | None = None
     """Of the run's `recipe.toml`, every key written out."""
+    reward_model: str | None = None
+    """The 3D model of its reward (`rewards.recipe.RewardConfig.reconstructor_name`), which must not judge it; "" if it
+    had none; None also if nobody can say."""
     version: str | None = None
     """worldr1's, when it was written."""
 
@@ -196,6 +199,7 @@ def own_metadata(info: AdapterInfo) -> dict[str, str]:
         "lora": dataclasses.asdict(info.config),
         "training": info.training and dataclasses.asdict(info.training),
         "recipe_sha256": info.recipe_sha256,
+        "reward_model": info.reward_model,
     }
     return {"format": "pt", OWN_METADATA_KEY: json.dumps(own)}
 
@@ -267,6 +271,7 @@ def _adapter_info(metadata: Mapping[str, str], path: Path) -> AdapterInfo:
             shape=_parse(BaseShape, own["shape"]) if own.get("shape") else None,
             training=_parse(TrainedWith, own["training"]) if own.get("training") else None,
             recipe_sha256=own.get("recipe_sha256"),
+            reward_model=own.get("reward_model"),
             version=own.get("version"),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -277,5 +277,6 @@ def test_names_of_the_file_are_stable(tmp_path: Path) -> None:
     assert list(table) == ["records", "seconds", "guidance", "strength"]
     assert " ".join(table["records"][0]) == (
         "prompt_id prompt dynamic tokens seed status reason reward parts measures "
-        "requested_path requested_yaw_deg recovered_path recovered_yaw_deg video scene_type sample"
+        "requested_path requested_yaw_deg recovered_path recovered_yaw_deg video scene_type sample "
+        "long_horizon"
     )

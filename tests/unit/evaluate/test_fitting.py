@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from worldr1.evaluate.fitting import ClipSize, fit, repeat
+from worldr1.evaluate.fitting import AtLength, ClipSize, fit, repeat
 from worldr1.footage import Shot
 from worldr1.types import Reconstruction
 
@@ -80,3 +80,26 @@ def test_a_repeated_video_gives_its_own_frames_back() -> None:
     own = repeated.own(found)
     assert torch.equal(own.depth[:, 0, 0], torch.arange(9.0))
     assert torch.equal(own.world_from_camera[:, 0, 0], torch.arange(9.0))
+
+
+class Counting:
+    """A 3D model of 17 frames, whose depth is the picture's grey."""
+
+    licence = "none"
+
+    def __call__(self, videos: Tensor) -> list[Reconstruction]:
+        assert videos.shape[1] == 17
+        identity = torch.eye(4).expand(17, 4, 4)
+        return [
+            Reconstruction(
+                world_from_camera=identity, depth=v[:, 0], intrinsics_px=identity[:, :3, :3], confidence=v[:, 0]
+            )
+            for v in videos
+        ]
+
+
+def test_a_model_of_one_length_lifts_shorter_videos_frame_by_frame() -> None:
+    videos = torch.rand(2, 9, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    found = AtLength(Counting(), 17)(videos)
+    for reconstruction, video in zip(found, videos, strict=True):
+        assert torch.equal(reconstruction.depth, video[:, 0]) and len(reconstruction.world_from_camera) == 9

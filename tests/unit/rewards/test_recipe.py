@@ -11,6 +11,21 @@ from worldr1.rewards.profiles import PROFILES
 from worldr1.rewards.recipe import RewardConfig, RewardModels, RewardWeights
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (RewardConfig(), "mini"),
+        (RewardConfig(profile="paper"), "da3-giant-1.1"),
+        (RewardConfig(profile="light"), "da3-base"),
+        (RewardConfig(models=RewardModels(reconstructor="mine.models:Lift")), "mine.models:Lift"),
+        (RewardConfig(weights=RewardWeights(meta=0, recon=0, traj=0)), ""),
+        (RewardConfig(custom="mine.rewards:Whole"), None),
+    ],
+)
+def test_the_3d_model_has_the_name_that_judges_go_by(config: RewardConfig, name: str | None) -> None:
+    assert config.reconstructor_name == name
+
+
 def test_options_come_through_a_recipe_unchanged() -> None:
     sets = (
         "reward.custom=my_pkg.mod:Reward",

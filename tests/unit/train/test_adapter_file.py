@@ -44,6 +44,7 @@ INFO = AdapterInfo(
     shape=SMALL,
     training=TRAINING,
     recipe_sha256="ab" * 32,
+    reward_model="da3-base",
     version="9.9",
 )
 STATE = {f"blocks.0.attn1.to_q.lora_{x}.weight": torch.randn(2, 2) for x in "AB"}

@@ -1,0 +1,186 @@
+"""`worldr1 evaluate` as a user runs it, with the mini models: killed, gone on with, on others' videos, on the truth."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worldr1.cli import main
+from worldr1.evaluate.folder import RECORDS_FILE, VIDEOS, EvaluationFolder
+from worldr1.evaluate.suites import load_suite
+from worldr1.shipped import shipped_adapter
+from worldr1.video_io import read_comment
+
+Lines = pytest.CaptureFixture[str]
+TWO = ["evaluate", "--suite", "mini", "--limit", "2", "--set", "sampler.num_steps=2"]
+SUITE = load_suite("mini")
+
+
+def evaluate(*arguments: str, capsys: Lines) -> dict[str, Any]:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def measures(folder: Path) -> list[dict[str, float]]:
+    return [record.measures for record in EvaluationFolder.load(folder).records]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluation of two prompts, in one go."""
+    out = tmp_path_factory.mktemp("evaluate") / "whole"
+    assert main([*TWO, "--out", str(out)]) == 0
+    return out
+
+
+def test_records_facts_and_videos_say_what_was_done(whole: Path) -> None:
+    folder = EvaluationFolder.load(whole)
+    facts = folder.facts
+    assert (facts.suite, facts.suite_sha256, facts.judge, facts.clip) == ("mini", SUITE.sha256, "judge", (17, 64, 96))
+    assert facts.source == {"model": "mini", "weights": "published"} and facts.title == "mini"
+    assert facts.settings["steps"] == 2 and facts.settings["seed"] == 0
+    assert not facts.judged_by_reward and facts.notes == ()
+    assert facts.devices.keys() == {"sampling", "judging"} == facts.seconds.keys()
+    assert facts.seconds["sampling"] > 0 < facts.seconds["judging"]
+    for record, prompt in zip(folder.records, SUITE.prompts, strict=False):
+        assert (record.prompt, record.scene_type, record.dynamic) == (prompt.text, prompt.scene_type, prompt.dynamic)
+        assert {"psnr_holdout_db", "words", "rotation_error_deg"} <= record.measures.keys()
+        file = folder.video(record)
+        assert file is not None and json.loads(read_comment(file))["prompt"] == prompt.text
+
+
+def test_what_a_kill_leaves_is_gone_on_with_and_nothing_is_made_twice(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "worldr1", *TWO, "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        records = out / RECORDS_FILE
+        while process.poll() is None and not (records.exists() and records.stat().st_size):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it was killed before it was done"
+    assert len(EvaluationFolder.load(out).records) == 1
+    first = records.read_bytes()
+    records.write_bytes(first + b'{"prompt_id": 1, "prom')  # as a kill in the middle of a line leaves it
+    (out / VIDEOS / "001-0.mp4").unlink()  # and as one while sampling does
+    kept = (out / VIDEOS / "000-0.mp4").stat().st_mtime_ns
+    assert main([*TWO, "--out", str(out)]) == 0
+    assert records.read_bytes().startswith(first), "not judged again"
+    assert (out / VIDEOS / "000-0.mp4").stat().st_mtime_ns == kept, "not sampled again"
+    assert [asdict(r) for r in EvaluationFolder.load(out).records] == [
+        asdict(r) for r in EvaluationFolder.load(whole).records
+    ], "as if nothing had happened"
+
+    def never(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("all is there")
+
+    monkeypatch.setattr("worldr1.cli.filming.Filmer", never)
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
+    assert main([*TWO, "--out", str(out)]) == 0
+
+
+def test_an_interrupt_says_how_to_go_on(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    (out / RECORDS_FILE).unlink()
+
+    def interrupted(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", interrupted)
+    assert main([*TWO, "--out", str(out)]) == 130
+    assert f"interrupted; the same command goes on: {out} has all that is done" in capsys.readouterr().err
+
+
+def test_another_evaluation_in_the_same_folder_is_refused(whole: Path, capsys: Lines) -> None:
+    assert main([*TWO, "--seed", "1", "--out", str(whole)]) == 2
+    assert "holds an evaluation of another settings" in capsys.readouterr().err
+
+
+def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(
+    whole: Path, tmp_path: Path, capsys: Lines
+) -> None:
+    folder, out = tmp_path / "closed-model", tmp_path / "out"
+    assert main(["evaluate", "--export-suite", str(folder), "--suite", "mini", "--set", "clip.frames=17"]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
+    template = (folder / "manifest.jsonl").read_text().splitlines()
+    (folder / "manifest.jsonl").write_text("\n".join(template[:2]) + "\n")
+    for line in template[:2]:
+        name = json.loads(line)["file"]
+        shutil.copyfile(whole / name, folder / name)
+    told = evaluate("evaluate", "--videos", str(folder), "--suite", "mini", "--out", str(out), capsys=capsys)
+    assert measures(out) == measures(whole)
+    assert told["title"] == "closed-model" and told["source"] == {"videos": "closed-model"}
+    assert "videos of 2 of the suite's 144 prompts were given" in told["notes"]
+    assert any("rewarded by is not known" in note for note in told["notes"])
+    assert "sampling" not in told["seconds"]
+    assert main(["evaluate", "--videos", str(folder), "--lora", "mini-r1"]) == 2
+    assert "leave out --model, --lora" in capsys.readouterr().err
+
+
+def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> None:
+    truth, own = tmp_path / "truth", tmp_path / "own"
+    told = evaluate("evaluate", "--model", "truth", "--limit", "1", "--out", str(truth), capsys=capsys)
+    assert told["title"] == "rendered truth" and told["valid_share"] == 1
+    assert measures(truth)[0]["rotation_error_deg"] < 2 and measures(truth)[0]["words"] == 1
+    command = ["evaluate", "--lora", "mini-r1", "--judge", "mini", "--limit", "1", "--set", "sampler.num_steps=2"]
+    assert main([*command, "--out", str(own)]) == 0
+    printed = capsys.readouterr()
+    sentence = "the judge mini is the 3D model that these weights were rewarded by: its figures flatter them"
+    assert f"warning: {sentence}" in printed.err and f"note: {sentence}" in printed.out
+    facts = EvaluationFolder.load(own).facts
+    assert facts.judged_by_reward and sentence in facts.notes
+    assert (
+        facts.title == "mini + mini-r1" and facts.source["lora"] == "mini-r1" and len(facts.source["lora_sha256"]) == 64
+    )
+    for word in ("valid: 100.0%", "PSNR of held-out frames (dB)", "Words of the prompt", "cost: sampling"):
+        assert word in printed.out
+
+
+def test_a_real_models_videos_are_judged_without_weights(tiny_wan_folder: Path, tmp_path: Path, capsys: Lines) -> None:
+    size = [x for text in ("clip.frames=9", "clip.height=64", "clip.width=96") for x in ("--set", text)]
+    command = ["evaluate", "--model", str(tiny_wan_folder), "--suite", "paper", "--limit", "1", "--samples", "2", *size]
+    told = evaluate(*command, "--set", "sampler.num_steps=2", "--out", str(tmp_path / "out"), capsys=capsys)
+    assert (told["judge"], told["reward_model"], told["samples"], told["num_videos"]) == ("sfm", "", 2, 2)
+    assert told["statuses"] == {"ok": 0, "fault": 0, "rejected": 2} and told["valid_share"] == 0, "noise is no scene"
+    assert {"T1", "T2", "G"} <= {table["id"] for table in told["published"]["tables"]}
+    records = EvaluationFolder.load(tmp_path / "out").records
+    assert [record.sample for record in records] == [0, 1] and records[0].seed != records[1].seed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--suite", "papers"], "there is no suite 'papers'"),
+        (["--limit", "0"], "--limit must be at least 1"),
+        (["--model", "truth", "--suite", "paper"], "give --suite mini, not paper"),
+        (["--model", "truth", "--samples", "2"], "leave out --lora, --set and --samples"),
+        (["--set", "train.lr=1"], "has the keys of model, clip, noise, sampler only"),
+        (["--set", "noise.strenth=1"], "strength"),
+        (["--set", "model.folder=x"], "give --model instead"),
+        (["--judge", "vggt"], "there is no judge 'vggt'; known are: judge, mini, sfm"),
+        (["--judge-weights", "x"], "belongs to Depth Anything 3"),
+        (["--lora", "nowhere"], "There is no adapter file nowhere"),
+        (["--videos", "nowhere"], "There is no nowhere/manifest.jsonl"),
+        (["--export-suite", "src", "--set", "noise.strength=1"], "an export has clip.frames"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(arguments: list[str], sentence: str, capsys: Lines) -> None:
+    assert main(["evaluate", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+
+
+def test_the_packaged_adapter_says_by_its_recipe_what_rewarded_it() -> None:
+    from worldr1.cli.judges import reward_model_of
+
+    assert reward_model_of(shipped_adapter()) == "mini"
