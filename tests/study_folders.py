@@ -95,7 +95,7 @@ def study_key(folder: Path) -> Key:
     return open_key(folder, study, set())
 
 
-# ------------------------------------------------------------------------------------------------------- simulated raters
+# ---------------------------------------------------------------------------------------------------- simulated raters
 
 
 @dataclass
@@ -145,20 +145,21 @@ class Rater:
         return self.ties / 2 + (1 - self.ties) * (self.side_bias / 2 + (1 - self.side_bias) * p)
 
 
-# --------------------------------------------------------------------------------------------------------------- serving
+# -------------------------------------------------------------------------------------------------------------- serving
 
 
 class StudyServer:
     """`worldr1 study serve` in a process of its own, at a port that stays over restarts."""
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
-        """Starts it and waits for its links."""
+    def __init__(self, folder: Path, *, port: int = 0, more: int = 0) -> None:
+        """Starts it and waits for its links. more: --tokens."""
         self.folder, self.port = folder, port
         self.links: list[str] = []
-        self._start()
+        self._start("--tokens", str(more))
 
-    def _start(self) -> None:
+    def _start(self, *options: str) -> None:
         command = [sys.executable, "-m", "worldr1", "study", "serve", str(self.folder), "--port", str(self.port)]
+        command += options
         environment = {**os.environ, "WORLDR1_TUNED": "1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -124,10 +124,13 @@ def clustered(values_RC: Float[ndarray, "R C"], *, seed: int = 0) -> Interval:
     if fewer < MIN_PAIRS:
         return NO_INTERVAL
     share, num = float(np.nanmean(values_RC)), int(there_RC.sum())
-    effect = design_effect(values_RC, two_way_spread(values_RC, seed=seed))
     variance = float(np.nanvar(values_RC))
-    ties = share * (1 - share) / variance if variance else 1.0  # halves vary less than votes of 0 and 1
-    return wilson(share, num * ties / effect, quantile=float(stats.t.ppf((1 + CONFIDENCE) / 2, fewer - 1)))
+    if variance == 0:
+        effective = float(fewer)  # nothing tells how alike votes are: count each person, or each prompt, once
+    else:
+        halves = share * (1 - share) / variance  # ties vary less than votes of 0 and 1
+        effective = num * halves / design_effect(values_RC, two_way_spread(values_RC, seed=seed))
+    return wilson(share, effective, quantile=float(stats.t.ppf((1 + CONFIDENCE) / 2, fewer - 1)))
 
 
 def pigeonhole(values_RC: Float[ndarray, "R C"], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> Interval:
@@ -176,18 +179,19 @@ def votes_needed(share: float) -> float:
 
 
 def participants_needed(share: float, spread: Spread, num_prompts: int) -> float:
-    """Persons, each judging all prompts, that give the mean's variance of `votes_needed`; infinite if none do.
+    """Persons, each judging all prompts, that give the mean's variance of `votes_needed`; infinite if none do, and at
+    least what an interval needs.
 
     Of the variance that may be, (p - 1/2)^2 / (z_.975 + z_.8)^2, prompts take their part, and no person lowers it.
     """
     left = _variance_allowed(share) - spread.prompts / num_prompts
-    return math.inf if left <= 0 else max(2.0, (spread.participants + spread.votes / num_prompts) / left)
+    return math.inf if left <= 0 else max(MIN_PAIRS, (spread.participants + spread.votes / num_prompts) / left)
 
 
 def prompts_needed(share: float, spread: Spread, num_participants: int) -> float:
     """The same for prompts, each judged by all persons."""
     left = _variance_allowed(share) - spread.participants / num_participants
-    return math.inf if left <= 0 else max(2.0, (spread.prompts + spread.votes / num_participants) / left)
+    return math.inf if left <= 0 else max(MIN_PAIRS, (spread.prompts + spread.votes / num_participants) / left)
 
 
 def _variance_allowed(share: float) -> float:

@@ -88,97 +88,70 @@ def _notes(analysis: Analysis) -> str:
 
 
 def _forest(analysis: Analysis) -> str:
-    """Win rates with intervals on one axis."""
-    left, right, row = 92, 748, 38
-    height = row * len(analysis.kept) + 42
-
-    def x(share: float) -> float:
-        return round(left + (right - left) * share, 1)
-
-    parts = []
-    for tenth in range(0, 11, 2):
-        style = "half" if tenth == 5 else "tick"
-        parts.append(f'<line class="{style}" x1="{x(tenth / 10)}" x2="{x(tenth / 10)}" y1="8" y2="{height - 30}"/>')
-        anchor = {0: "start", 10: "end"}.get(tenth, "middle")
-        parts.append(
-            f'<text class="axis" x="{x(tenth / 10)}" y="{height - 16}" text-anchor="{anchor}">{10 * tenth} %</text>'
+    """Win rates with intervals on one axis from 0 to 100 %."""
+    rows = []
+    for result in analysis.kept:
+        win = result.win
+        marks = [_stretch("naive", win.wilson), _stretch("reach", win.clustered)]
+        if not math.isnan(win.share):
+            marks.append(f'<i class="dot" style="left:{100 * win.share:.1f}%"></i>')
+        words = f"{percent(win.share)}, {interval_words(win.clustered)}"
+        rows.append(
+            f'<div class="name">{escape(result.question)}</div><div class="figure">{words}</div>'
+            f'<div class="track">{"".join(marks)}</div>'
         )
-    parts.append(f'<line class="half" x1="{x(0.5)}" x2="{x(0.5)}" y1="4" y2="{height - 30}"/>')
-    for i, result in enumerate(analysis.kept):
-        y, win = row * i + 26, result.win
-        parts.append(f'<text x="0" y="{y + 4}">{escape(result.question)}</text>')
-        if math.isnan(win.share):
-            continue
-        drawn = (("reach", win.clustered), ("naive", win.wilson))
-        for style, interval in drawn:
-            if (interval.low, interval.high) != (0.0, 1.0):
-                parts.append(
-                    f'<line class="{style}" x1="{x(interval.low)}" x2="{x(interval.high)}" y1="{y}" y2="{y}"/>'
-                )
-        parts.append(f'<circle class="dot" cx="{x(win.share)}" cy="{y}" r="5"/>')
-        anchor, shift = ("end", -9) if win.share > 0.85 else ("start", 9)
-        parts.append(f'<text x="{x(win.share) + shift}" y="{y - 9}" text-anchor="{anchor}">{percent(win.share)}</text>')
-    label = escape(f"Share of votes for {analysis.key.b} per question, with 95 % intervals")
+    b, a = escape(analysis.key.b), escape(analysis.key.a)
+    axis = '<div class="axis"><span>0 %</span><span>50 %</span><span>100 %</span></div>'
     return (
-        f'<figure class="card forest c0"><svg viewBox="0 0 760 {height}" role="img" aria-label="{label}">'
-        f'{"".join(parts)}</svg><figcaption class="note">Share of votes for {escape(analysis.key.b)}, ties split half. '
-        "Line: 95 % interval over participants and prompts. Pale bar: as if all votes were independent (Wilson). "
-        f"Left of 50 %, {escape(analysis.key.a)} is preferred.</figcaption></figure>"
+        f'<figure class="card forest c0"><div class="rows">{"".join(rows)}{axis}</div>'
+        f'<figcaption class="note">Share of votes for {b}, ties split half. Line: 95 % interval over participants and '
+        "prompts. Pale bar: as if all votes were independent (Wilson). "
+        f"Left of the middle, {a} is preferred.</figcaption></figure>"
     )
+
+
+def _stretch(style: str, interval: Interval) -> str:
+    if (interval.low, interval.high) == (0.0, 1.0):
+        return ""
+    left, width = 100 * interval.low, 100 * (interval.high - interval.low)
+    return f'<i class="{style}" style="left:{left:.1f}%;width:{width:.1f}%"></i>'
 
 
 def _votes_table(analysis: Analysis) -> str:
     a, b = escape(analysis.key.a), escape(analysis.key.b)
-    heads = [
-        "question",
-        "participants",
-        "votes",
-        b,
-        "tie",
-        a,
-        "",
-        "ties split half",
-        "95 %, both clusters",
-        "95 %, Wilson",
-    ]
-    heads += ["95 %, Owen", "without ties", "95 %, both clusters", "95 %, Wilson"]
-    rows = []
-    for name, results, num in _both(analysis):
-        for result in results:
-            win = result.win
-            cells = [
-                escape(result.question),
-                f"{name}: {num}",
-                win.num,
-                win.b,
-                win.ties,
-                win.a,
-                _bar(win),
-                percent(win.share, 1),
-            ]
-            cells += [_shown(win.clustered), interval_words(win.wilson), interval_words(win.pigeonhole)]
-            cells += [percent(win.decided_share, 1), _shown(win.decided_clustered), interval_words(win.decided_wilson)]
-            rows.append(cells)
     legend = f'<p class="note legend"><i class="b"></i>{b}<i class="t"></i>tie<i class="a"></i>{a}</p>'
-    return (
-        legend
-        + _table(heads, rows)
-        + (
-            '<p class="note">Bold: the interval does not contain 50 %. Wilson takes all votes for independent and is '
-            "too narrow; "
-            "Owen's bootstrap counts the chance of single votes three times and is too wide; the one over both "
-            "clusters is "
-            "what the summary quotes.</p>"
-        )
+    parts = [legend]
+    for name, results, num in _both(analysis):
+        counts = [[escape(r.question), r.win.num, r.win.b, r.win.ties, r.win.a, _bar(r.win)] for r in results]
+        halves = [
+            [percent(w.share, 1), _shown(w.clustered), interval_words(w.wilson), interval_words(w.pigeonhole)]
+            for w in (result.win for result in results)
+        ]
+        decided = [
+            [percent(w.decided_share, 1), _shown(w.decided_clustered), interval_words(w.decided_wilson)]
+            for w in (result.win for result in results)
+        ]
+        heads = ["question", "votes", b, "tie", a, "", "ties split half", "95 %, two-way", "95 %, Wilson", "95 %, Owen"]
+        parts.append(f"<h3>{name}: {num}</h3>")
+        parts.append(_table(heads, [count + half for count, half in zip(counts, halves, strict=True)]))
+        parts.append("<h3>The same without ties</h3>")
+        heads = ["question", "decided votes", "share", "95 %, two-way", "95 %, Wilson"]
+        rows = [[escape(r.question), r.win.a + r.win.b, *cells] for r, cells in zip(results, decided, strict=True)]
+        parts.append(_table(heads, rows))
+    parts.append(
+        '<p class="note">Bold: the interval does not contain 50 %. Two-way: over participants and prompts, what the '
+        "summary quotes. Wilson takes all votes for independent and is too narrow; "
+        "Owen's bootstrap counts the chance of single votes three times and is too wide.</p>"
     )
+    return "".join(parts)
 
 
 def _both(analysis: Analysis) -> Sequence[tuple[str, Sequence[QuestionResult], int]]:
     """Kept participants, and everybody if that is not the same."""
-    kept = ("kept", analysis.kept, analysis.num_kept)
+    kept = ("Participants that the rules keep", analysis.kept, analysis.num_kept)
     if analysis.num_kept == len(analysis.participants):
         return [kept]
-    return [kept, ("all", analysis.everybody, len(analysis.participants))]
+    return [kept, ("All participants", analysis.everybody, len(analysis.participants))]
 
 
 def _types_table(analysis: Analysis) -> str:

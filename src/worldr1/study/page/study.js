@@ -8,10 +8,16 @@ let playing = true;
 let lookedMs = 0; // while the page could be seen
 let since = null;
 let saving = false;
-let started = false;
 
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const draftKey = () => `draft-${token}-${pair.position}`;
+
+// What is not submitted survives a reload, in this tab only. A browser may forbid storage: then it does not.
+const stored = {
+  get(key) { try { return JSON.parse(sessionStorage.getItem(key)); } catch { return null; } },
+  set(key, value) { try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* forbidden */ } },
+  drop(key) { try { sessionStorage.removeItem(key); } catch { /* forbidden */ } },
+};
 
 function say(text) {
   at("trouble").textContent = text;
@@ -50,7 +56,7 @@ async function next() {
     return end("The study is closed", "It takes no more answers. Thank you for those that you have given.");
   }
   pair = json.pair;
-  if (!started && json.done === 0) {
+  if (json.done === 0 && !stored.get(`started-${token}`) && at("pair").hidden) {
     at("total").textContent = json.total;
     at("minutes").textContent = json.minutes;
     at("seal").textContent = json.key_sha256;
@@ -69,16 +75,17 @@ function end(title, text) {
 }
 
 function begin() {
-  started = true;
+  const draft = stored.get(draftKey()) ?? { answers: {}, ms: 0 };
+  stored.set(`started-${token}`, true);
   loops = [0, 0];
-  lookedMs = 0;
+  lookedMs = draft.ms;
   since = document.hidden ? null : performance.now();
   at("count").textContent = `${pair.position + 1} of ${at("progress").max}`;
   at("prompt").textContent = pair.prompt;
   at("camera").textContent = `Requested camera: ${pair.camera}`;
   at("camera").hidden = !pair.camera;
   at("questions").replaceChildren(...pair.questions.map(question));
-  restore();
+  for (const input of at("form").querySelectorAll("input")) input.checked = draft.answers[input.name] === input.value;
   show("pair");
   window.scrollTo(0, 0);
   at("prompt").focus({ preventScroll: true }); // keyboards and screen readers go on at the new pair
@@ -167,30 +174,23 @@ function refresh() {
   at("submit").disabled = !seen() || open > 0 || saving;
 }
 
-// Answers that are not submitted survive a reload of this page, in this tab only.
-function keep() {
-  try { sessionStorage.setItem(draftKey(), JSON.stringify(answers())); } catch { /* storage may be forbidden */ }
-}
+const looked = () => Math.round(lookedMs + (since === null ? 0 : performance.now() - since));
+const keep = () => stored.set(draftKey(), { answers: answers(), ms: looked() });
 
-function restore() {
-  let draft = {};
-  try { draft = JSON.parse(sessionStorage.getItem(draftKey()) ?? "{}"); } catch { /* none */ }
-  for (const input of at("form").querySelectorAll("input")) input.checked = draft[input.name] === input.value;
-}
-
+window.addEventListener("pagehide", () => { if (!at("pair").hidden && !saving) keep(); });
 at("form").addEventListener("change", () => { keep(); refresh(); });
 at("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (saving || at("submit").disabled) return;
   const given = answers();
-  const ms = Math.round(lookedMs + (since === null ? 0 : performance.now() - since));
+  const ms = looked();
   saving = true;
   refresh();
   const { status, json } = await ask(`/api/${token}/${pair.position}`, { answers: given, ms, loops });
   saving = false;
   say("");
   if (status === 200 || status === 409 || status === 410) {
-    try { sessionStorage.removeItem(draftKey()); } catch { /* storage may be forbidden */ }
+    stored.drop(draftKey());
     await next();
   } else {
     refresh();
