@@ -301,10 +301,12 @@ def percent(share: float, decimals: int = 0) -> str:
 
 
 def interval_words(interval: Interval) -> str:
-    """ "74 to 87 %"; "no interval" where nothing is known."""
-    if (interval.low, interval.high) == (0.0, 1.0):
+    """ "74 to 87 %"; with one decimal where an end would be rounded to 50; "no interval" where nothing is known."""
+    ends = (interval.low, interval.high)
+    if ends == (0.0, 1.0):
         return "no interval"
-    return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+    low, high = (f"{100 * end:.{int(round(100 * end) == 50)}f}" for end in ends)
+    return f"{low} to {high} %"
 
 
 def count_words(number: float) -> str:

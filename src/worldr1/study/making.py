@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +89,7 @@ def new_study(
     out: Path,
     plan: StudyPlan,
     *,
-    progress: Callable[[Sequence[int]], Sequence[int]] = lambda work: work,
+    progress: Callable[[Sequence[int]], Iterable[int]] = lambda work: work,
 ) -> Made:
     """Writes a study of evaluation folders `a` and `b` into the new folder `out`.
 

@@ -21,6 +21,7 @@ from worldr1.study.analysis import (
     summary,
 )
 from worldr1.study.intervals import Interval
+from worldr1.study.key import REAL
 from worldr1.study.questions import CAMERA, QUESTIONS
 
 
@@ -263,12 +264,14 @@ def _methods(analysis: Analysis) -> str:
     )
     data = base64.b64encode(json.dumps(analysis_json(analysis), indent=1, allow_nan=False).encode()).decode()
     checks = len(key.pairs) - analysis.num_prompts
+    valid = sum(pair.kind == REAL and all(pair.valid) for pair in key.pairs)
     return (
         f"<ul>{asked}</ul><p>Answers: video 1, no difference, video 2. Every participant saw the same "
         f"{analysis.num_prompts} "
         f"pairs and {checks} attention checks in an order and with sides of their own. Both videos had to play to "
         "their end before a pair could be answered; a submitted pair could not be changed. Neither the page nor "
-        "the server knew which model made which video.</p>"
+        "the server knew which model made which video. "
+        f"In {valid} of {analysis.num_prompts} pairs the evaluations found both videos valid.</p>"
         "<p>Intervals: Wilson 1927; over both clusters, bootstrap variances of participants and of prompts less that "
         "of single votes (Cameron, "
         "Gelbach &amp; Miller 2011) in Wilson's formula with the effective number of votes and Student's t; Owen's "

@@ -9,8 +9,9 @@ import pytest
 from study_folders import Rater, make_study, study_key
 
 from worldr1.errors import InputError
-from worldr1.study.analysis import analyse, analyse_folder, preference_of_b, summary
+from worldr1.study.analysis import analyse, analyse_folder, interval_words, preference_of_b, summary
 from worldr1.study.design import Pair, Rules, Study, schedule
+from worldr1.study.intervals import NO_INTERVAL, Interval
 from worldr1.study.key import DESTROYED, REAL, SAME, Key, PairKey, write_key
 from worldr1.study.making import StudyPlan
 from worldr1.study.report import analysis_json, report_page
@@ -175,6 +176,12 @@ def test_json_and_page_say_the_same_and_escape_names():
     assert "base <b>" not in page and "base &lt;b&gt;" in page
     assert "http" not in page.replace("http-equiv", "")
     assert analysis.study.key_sha256 in page and "abc" in page
+
+
+def test_an_interval_that_just_leaves_one_half_is_not_rounded_into_it():
+    assert interval_words(Interval(low=0.502, high=0.66)) == "50.2 to 66 %"
+    assert interval_words(Interval(low=0.34, high=0.498)) == "34 to 49.8 %"
+    assert interval_words(NO_INTERVAL) == "no interval"
 
 
 def test_nobody_left_and_nobody_at_all_are_said():
