@@ -85,7 +85,7 @@ def coverage(num: int) -> int:
 def browser(num_raters: int, num_pairs: int) -> int:
     """Raters in a real browser; the analysis beside the truth."""
     from browsing import ARGUMENTS, chromium
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
     from study_folders import Rater, StudyServer, make_study, study_key
 
     from worldr1.study.analysis import analyse_folder, interval_words, percent, summary
@@ -110,7 +110,8 @@ def browser(num_raters: int, num_pairs: int) -> int:
                 page.goto(server.links[rater.slot])
                 page.locator("#start").click()
                 for position in range(len(study.pairs)):
-                    page.wait_for_function(f"pair && pair.position === {position} && seen()", timeout=60_000)
+                    expect(page.locator("#count")).to_have_text(f"{position + 1} of {len(study.pairs)}", timeout=60_000)
+                    expect(page.locator("#form input").first).to_be_enabled(timeout=60_000)
                     page.evaluate(f"lookedMs = {rater.ms(position)}")
                     for name, choice in rater.answers(position).items():
                         page.locator(f"input[name={name}][value={choice}]").check()

@@ -9,7 +9,7 @@ import pytest
 from study_folders import Rater, make_study, study_key
 
 from worldr1.errors import InputError
-from worldr1.study.analysis import analyse, analyse_folder, interval_words, preference_of_b, summary
+from worldr1.study.analysis import analyse, analyse_folder, check_passed, interval_words, preference_of_b, summary
 from worldr1.study.design import Pair, Rules, Study, schedule
 from worldr1.study.intervals import NO_INTERVAL, Interval
 from worldr1.study.key import DESTROYED, REAL, SAME, Key, PairKey, write_key
@@ -155,6 +155,21 @@ def test_checks_and_speed_exclude_by_the_rules():
     quick = [replace(vote, ms=fast - 1) for vote in careful]
     assert excluded([*quick[:4], *careful[4:]]) == ""
     assert "answered 5 of 9 pairs faster" in excluded([*quick[:5], *careful[5:]])
+
+
+def test_preferring_a_destroyed_video_anywhere_fails_its_check():
+    study, key = invented(0, checks=(DESTROYED, DESTROYED), questions=("geometry", "overall"))
+
+    def passed(pair: int, *, first_is_left: bool, **answers: str) -> bool:
+        vote = by_hand(pair, "tie", first_is_left=first_is_left)
+        return check_passed(study, key.pairs[pair], replace(vote, answers=answers))
+
+    assert passed(0, first_is_left=True, geometry="left", overall="left")  # of pair 0 the first is intact
+    assert passed(0, first_is_left=False, geometry="right", overall="tie")
+    assert passed(1, first_is_left=True, geometry="right", overall="right")
+    assert not passed(0, first_is_left=True, geometry="left", overall="right")
+    assert not passed(0, first_is_left=True, geometry="tie", overall="tie")
+    assert not passed(1, first_is_left=True, geometry="left", overall="left")
 
 
 def test_a_participant_who_stopped_counts_with_what_was_submitted():
