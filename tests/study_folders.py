@@ -177,9 +177,9 @@ class StudyServer:
         self.process.wait()
         self._close_pipes()
 
-    def restart(self) -> None:
-        """After `kill`, at the same port."""
-        self._start()
+    def restart(self, *, more: int = 0) -> None:
+        """After `kill`, at the same port. more: --tokens."""
+        self._start("--tokens", str(more))
 
     def stop(self) -> int:
         """Ctrl-C; the exit code."""
