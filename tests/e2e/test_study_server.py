@@ -12,6 +12,8 @@ import pytest
 from study_folders import Client, Rater, StudyServer, make_study, rate_all, study_key
 
 from worldr1.cli import main
+from worldr1.errors import InputError
+from worldr1.study import serving
 from worldr1.study.design import Study
 from worldr1.study.making import StudyPlan
 from worldr1.study.serving import own_address
@@ -145,6 +147,12 @@ def test_ctrl_c_says_that_votes_are_safe(server):
     server.process.send_signal(signal.SIGINT)
     _, errors = server.process.communicate(timeout=20)
     assert server.process.returncode == 130 and "votes are safe" in errors and "Traceback" not in errors
+
+
+def test_missing_packages_are_named_with_their_command(monkeypatch):
+    monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "uvicorn" else object())
+    with pytest.raises(InputError, match=r"uvicorn is missing: pip install 'worldr1\[serve\]'"):
+        serving.check_installed()
 
 
 def test_what_cannot_be_served_is_one_sentence(server, capsys):
