@@ -35,7 +35,7 @@ $(RUN): pyproject.toml
 	@touch $@
 
 $(DEV): $(RUN)
-	@echo "Adding the developers' tools: 0.2 GB to download, 0.7 GB on disk."
+	@echo "Adding the developers' tools: 0.3 GB to download, 0.9 GB on disk."
 	$(BIN)/pip install -e '.[dev]'
 	@touch $@
 
