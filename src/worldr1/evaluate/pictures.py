@@ -48,9 +48,10 @@ def save_pictures(
 ) -> None:
     """Writes redrawn/NAME.mp4, redrawn/NAME.png and points/NAME.json of a video (0..1) whose file is videos/NAME.mp4.
 
-    The mp4 has the video's frames, size and rate, striped where no Gaussian covers; the png says where that is
-    (one bit per pixel, frames row by row in ceil(sqrt(T)) columns). config: how frames become Gaussians; the reward's and the judge's default if None. fps: the
-    video's. Raises InputError for a record without a video, or one of fewer than two frames.
+    The mp4 has the video's frames, size and rate, striped where no Gaussian covers. The png says where that is: one bit
+    per pixel, frames row by row in ceil(sqrt(T)) columns. config: how frames become Gaussians; the reward's and the
+    judge's default if None. fps: the video's. Raises InputError for a record without a video, or one of fewer than two
+    frames.
     """
     if record.video is None:
         raise InputError(f"The video of prompt {record.prompt_id} is not kept, so no pictures of it can be.")
