@@ -226,7 +226,7 @@ def compare_folders(
         metric=chosen,
         metrics=tuple(names),
         subsets=tuple(subsets),
-        validity=tuple(_validity(folder, folders) for folder in folders),
+        validity=tuple(validity_of(folder, folders) for folder in folders),
         num_intervals=sum(math.isfinite(d.low) for other in compared for d in other.differences),
     )
 
@@ -332,6 +332,7 @@ def _compare(
                 if values_2N.shape[-1] and (counting is Counting.VALID or not torch.equal(values_2N, valid_2N)):
                     made.append(_difference(values_2N, name, subset, counting, margins.get(name), seed))
     better = label_of(metric).better or 1
+    changes = sorted(_changes(pairs, metric), key=lambda change: change.difference * better)
     one_side = {0: [], 1: []}
     for key, pair in pairs.clips.items():
         valid = [record is not None and record.status is Status.OK for record in pair]
@@ -436,7 +437,7 @@ def _change(key: tuple[int, bool, int], name: str, here: float, there: float) ->
     return Change(key=key, metric=name, first=first, other=other)
 
 
-def _validity(folder: EvaluationFolder, folders: Sequence[EvaluationFolder]) -> Validity:
+def validity_of(folder: EvaluationFolder, folders: Sequence[EvaluationFolder]) -> Validity:
     """Against every clip that any of the models was asked for: its prompts times this folder's samples."""
     prompts = {record.prompt_key for each in folders for record in each.records}
     counts = {status: sum(record.status is status for record in folder.records) for status in Status}
