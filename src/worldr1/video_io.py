@@ -1,5 +1,6 @@
 """Videos on disk: H.264 mp4 in and out through PyAV, which brings its own ffmpeg (research/stack.md 5)."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,16 +95,30 @@ def read_comment(path: str | Path) -> str:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
 
 
-def frame_rate(path: str | Path) -> Fraction:
-    """Frames per second of a video file's first video stream. Raises InputError if the file is no video."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoFacts:
+    """What a video file says of its first video stream."""
+
+    num_frames: int
+    frames_per_second: Fraction
+    height: int
+    width: int
+
+
+def video_facts(path: str | Path) -> VideoFacts:
+    """Without decoding. Raises InputError if the file is missing, no video, or does not say its rate."""
     try:
         with open_file(path) as container:
-            rate = container.streams.video[0].average_rate if container.streams.video else None
+            if not container.streams.video:
+                raise InputError(f"{path} has no video stream; give a video file such as an mp4.")
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            num = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
     except (OSError, FFmpegError) as error:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
     if not rate:
         raise InputError(f"{path} does not say how many frames it has per second; convert it to an mp4 file.")
-    return Fraction(rate)
+    return VideoFacts(num_frames=num, frames_per_second=Fraction(rate), height=stream.height, width=stream.width)
 
 
 def read_mp4(path: str | Path) -> Float[Tensor, "T 3 H W"]:

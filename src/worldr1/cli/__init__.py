@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("worldr1.cli.generate", "make videos from a prompt with camera words"),
     "export": ("worldr1.cli.export", "write a trained LoRA for ComfyUI, diffusers, or merged"),
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),
+    "compare": ("worldr1.cli.compare", "show what evaluations of one suite differ in, prompt by prompt"),
     "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
     "noise": ("worldr1.cli.noise", "write the start noise that follows a prompt's or a file's camera"),
     "prompts": ("worldr1.cli.prompts", "check, describe and write prompt sets"),

@@ -130,9 +130,10 @@ def _card(
     badge = f'<span class="badge {choice.reason}">{escape(choice.badge)}</span>' if choice.badge else ""
     rows = "".join(_row(*side, facts, place, alone=len(sides) == 1) for place, side in enumerate(sides))
     return (
-        f'<article class="card clip" id="clip-{index}" data-reason="{choice.reason}" data-type="{escape(record.scene_type)}" '
-        f'data-tokens="{" ".join(record.tokens)}" data-state="{"valid" if valid else "invalid"}" '
-        f'data-frames="{num_frames}" data-fps="{fps:.6g}" aria-labelledby="clip-{index}-title">'
+        f'<article class="card clip" id="clip-{index}" data-reason="{choice.reason}" '
+        f'data-type="{escape(record.scene_type)}" data-tokens="{" ".join(record.tokens)}" '
+        f'data-state="{"valid" if valid else "invalid"}" data-frames="{num_frames}" data-fps="{fps:.6g}" '
+        f'aria-labelledby="clip-{index}-title">'
         f'<h3 class="prompt" id="clip-{index}-title">{badge}{escape(record.prompt)}</h3>'
         f'<p class="small">{escape(about)}{sample}</p>{rows}'
         f'<div class="controls"><button type="button" class="play">Play</button>'
@@ -179,7 +180,7 @@ def _row(
             _panel(
                 "Scene and cameras",
                 f'<div class="screen" {style}><canvas data-part="view" tabindex="0" role="application" '
-                f'aria-label="{escape(here)}scene and cameras in 3D: arrow keys turn, plus and minus zoom, Home resets">'
+                f'aria-label="{escape(here)}scene and cameras in 3D: arrows turn, plus and minus zoom, Home resets">'
                 "</canvas></div>",
             )
         )

@@ -8,12 +8,12 @@ from typing import Any
 
 from worldr1.evaluate.clip_cards import Chosen, ClipKey, clip_cards
 from worldr1.evaluate.evaluation import spread
-from worldr1.evaluate.evaluation_parts import alarm, every_clip, page, tile
+from worldr1.evaluate.evaluation_parts import every_clip, page, tile, warnings
 from worldr1.evaluate.evaluation_tables import (
     chooser,
     differences_table,
     interval_plot,
-    published_table,
+    published_tables,
     subsets_table,
     validity_table,
 )
@@ -37,8 +37,8 @@ def write_comparison_page(
 ) -> Path:
     """Writes the page and returns its path; it needs no network and no other file.
 
-    published: rows of papers, {"model", "table", "source", and numbers by name}; they are in no count. Raises InputError
-    for a video or a point cloud that is damaged.
+    published: rows of papers as `evaluation_tables.published_tables` takes them; they are in no count. Raises
+    InputError for a video or a point cloud that is damaged.
     """
     path = Path(path)
     folders = comparison.folders
@@ -55,7 +55,7 @@ def write_comparison_page(
     sections |= {
         "The clips": f'<p class="small">{_about_clips(comparison)}</p>{cards}',
         "Every clip": every_clip(folders, comparison.metric),
-        "Published, not measured here": published_table(published),
+        "Published, not measured here": published_tables(published),
     }
     title = f"{' and '.join(fact.title for fact in facts[1:])} against {facts[0].title}"
     path.write_text(page(title, sections, comparison.as_json(), "comparison.json", data), encoding="utf-8")
@@ -70,7 +70,7 @@ def _opening(comparison: FolderComparison) -> str:
         f"<h1>{escape(' and '.join(f.title for f in facts[1:]))} against {escape(facts[0].title)}</h1>",
         f'<p class="small">Suite {escape(first.facts.suite)}: {prompts} prompts, {first.facts.samples} '
         f"video{'s' if first.facts.samples != 1 else ''} each. Judged by {escape(first.facts.judge)}.</p>",
-        *(alarm(fact) for fact in facts),
+        *(warnings(fact) for fact in facts),
     ]
     for other in comparison.others:
         lines += [f'<p class="headline">{_headline(comparison, other)}</p>', _tiles(comparison, other)]
@@ -137,10 +137,10 @@ def _how_to_read(comparison: FolderComparison, other: PairedComparison) -> str:
     )
     chance = round(0.05 * comparison.num_intervals)
     return (
-        f'<p class="note">Differences are this model minus {first}, paired by {paired}; samples of a prompt are averaged '
-        "first, intervals resample prompts, PSNRs are pooled as mean squared errors. Bold: the interval excludes 0. This "
-        f"page shows {comparison.num_intervals} intervals, of which {shown} exclude 0; about {chance} would by chance. "
-        f"✱ marks the {survivors} that still do if all shall hold together (Holm).</p>"
+        f'<p class="note">Differences are this model minus {first}, paired by {paired}; samples of a prompt are '
+        "averaged first, intervals resample prompts, PSNRs are pooled as mean squared errors. Bold: the interval "
+        f"excludes 0. This page shows {comparison.num_intervals} intervals, of which {shown} exclude 0; about {chance} "
+        f"would by chance. ✱ marks the {survivors} that still do if all shall hold together (Holm).</p>"
         f"<details><summary>When a prompt is a tie</summary><p class='note'>When the difference is at most "
         f"{TIE_SHARE:g} of {first}'s standard deviation over prompts: {escape(margins)}.</p></details>"
     )
@@ -148,9 +148,9 @@ def _how_to_read(comparison: FolderComparison, other: PairedComparison) -> str:
 
 def _about_clips(comparison: FolderComparison) -> str:
     return (
-        f"The largest gains and losses by {escape(label_of(comparison.metric).text)}, then others. Beside each video the "
-        "same frames, drawn from the 3D scene that the judge found in the frames before and after; drag the scene, or "
-        "use the arrow keys, to turn it."
+        f"The largest gains and losses by {escape(label_of(comparison.metric).text)}, then others. Beside each video "
+        "the same frames, drawn from the 3D scene that the judge found in the frames before and after; drag the "
+        "scene, or use the arrow keys, to turn it."
     )
 
 

@@ -19,7 +19,7 @@ from worldr1.errors import InputError
 from worldr1.evaluate.folder import POINTS, REDRAWN, EvaluationFolder
 from worldr1.evaluate.records import VideoRecord
 from worldr1.evaluate.score_pictures import paint
-from worldr1.video_io import frame_rate, read_mp4, write_mp4
+from worldr1.video_io import read_mp4, video_facts, write_mp4
 
 VIDEO_BYTES = 9_000_000
 """Of all videos of a page together; base64 makes them a third larger."""
@@ -53,11 +53,13 @@ def embed(folder: EvaluationFolder, record: VideoRecord, *, video_bytes: int) ->
     poster, num_frames, fps, aspect = "", 0, 1.0, 1.5
     path = folder.video(record)
     if path is not None and path.is_file():
-        frames, rate = read_mp4(path), frame_rate(path)
+        redrawn = folder.path / REDRAWN / path.name
+        seen = redrawn.with_stem(f"{redrawn.stem}-seen")
+        path = seen if seen.is_file() else path
+        frames, rate = read_mp4(path), video_facts(path).frames_per_second
         data["video"] = _base64(small_video(path, frames, rate, video_bytes))
         poster, num_frames, fps = _poster(frames), len(frames), float(rate)
         aspect = frames.shape[-1] / frames.shape[-2]
-        redrawn = folder.path / REDRAWN / path.name
         if redrawn.is_file():
             again = read_mp4(redrawn)
             if len(again) != num_frames:

@@ -9,12 +9,12 @@ from typing import Any
 from worldr1.errors import InputError
 from worldr1.evaluate.clip_cards import Chosen, clip_cards
 from worldr1.evaluate.evaluation import spread
-from worldr1.evaluate.evaluation_parts import alarm, every_clip, page, tile
+from worldr1.evaluate.evaluation_parts import every_clip, page, tile, warnings
 from worldr1.evaluate.evaluation_tables import (
     chooser,
     estimates_by_subset,
     estimates_table,
-    published_table,
+    published_tables,
     validity_table,
 )
 from worldr1.evaluate.folder import EvaluationFolder
@@ -37,8 +37,8 @@ SEED = 0
 def write_evaluation_report(folder: EvaluationFolder, *, published: Sequence[Mapping[str, Any]] = ()) -> Path:
     """Writes the folder's report.html and returns its path; it needs no network and no other file.
 
-    published: as `comparison_page.write_comparison_page` takes them. Raises InputError for a folder without records,
-    and for a video or a point cloud that is damaged.
+    published: rows of papers as `evaluation_tables.published_tables` takes them. Raises InputError for a folder without
+    records, and for a video or a point cloud that is damaged.
     """
     if not folder.records:
         raise InputError(f"{folder.path} holds no judged video yet; run `worldr1 evaluate` until it has some.")
@@ -60,7 +60,7 @@ def write_evaluation_report(folder: EvaluationFolder, *, published: Sequence[Map
         "By kind of prompt": chooser(by_subset, "Number"),
         "The clips": cards,
         "Every clip": every_clip([folder], best) if best else "",
-        "Published, not measured here": published_table(published),
+        "Published, not measured here": published_tables(published),
     }
     record = {"facts": asdict(facts), "means": [_as_json(e) for e in found], "records": [asdict(r) for r in records]}
     path = folder.path / REPORT_FILE
@@ -78,8 +78,9 @@ def _opening(folder: EvaluationFolder, found: Sequence[Estimate]) -> str:
         f"<h1>Evaluation of {escape(facts.title)}</h1>"
         f'<p class="small">Suite {escape(facts.suite)}: {prompts} prompts, {facts.samples} '
         f"video{'s' if facts.samples != 1 else ''} each, {frames} frames of {height} x {width}. Judged by "
-        f"{escape(facts.judge)}. {escape(source)}{f'; {escape(made)}' if made else ''}. worldr1 {escape(facts.worldr1)}.</p>"
-        f"{alarm(facts)}{_tiles(found)}{validity_table([facts], [validity_of(folder, [folder])])}"
+        f"{escape(facts.judge)}. {escape(source)}{f'; {escape(made)}' if made else ''}. "
+        f"worldr1 {escape(facts.worldr1)}.</p>"
+        f"{warnings(facts)}{_tiles(found)}{validity_table([facts], [validity_of(folder, [folder])])}"
     )
 
 
@@ -98,10 +99,10 @@ def _tiles(found: Sequence[Estimate]) -> str:
 def _how_to_read(found: Sequence[Estimate]) -> str:
     num = sum(e.num >= MIN_PAIRS for e in found)
     return (
-        '<p class="note">Means over prompts of the valid clips, with 95 % intervals that resample prompts (samples of a '
-        f"prompt are averaged first; {num} intervals on this page). PSNRs are pooled as mean squared errors. Kinds of "
-        "motion are told apart because a still clip reconstructs to 60 dB whatever it shows; compare models with "
-        "<code>worldr1 compare</code>, which pairs them prompt by prompt.</p>"
+        '<p class="note">Means over prompts of the valid clips, with 95 % intervals that resample prompts (samples of '
+        f"a prompt are averaged first; {num} intervals on this page). PSNRs are pooled as mean squared errors. "
+        "Kinds of motion are told apart because a still clip reconstructs to 60 dB whatever it shows; compare models "
+        "with <code>worldr1 compare</code>, which pairs them prompt by prompt.</p>"
     )
 
 

@@ -29,14 +29,15 @@ def page(title: str, sections: Mapping[str, str], record: Mapping[str, Any], nam
     return html_page(f"worldr1: {title}", body, styles=STYLES, scripts=SCRIPTS, kind="evaluation")
 
 
-def alarm(facts: Facts) -> str:
-    """A warning if a model was judged by what rewarded it; else ""."""
+def warnings(facts: Facts) -> str:
+    """What an evaluation says of itself, and in large if the model was judged by what rewarded it."""
+    notes = "".join(f'<p class="missing">{escape(facts.title)}: {escape(note)}</p>' for note in facts.notes)
     if not facts.judged_by_reward:
-        return ""
-    return (
+        return notes
+    return notes + (
         f'<div class="alarm" role="alert"><b>{escape(facts.title)} is judged by its own reward.</b> The 3D model '
-        f"{escape(facts.judge)} paid for these weights in training, and a model may learn to please it. Its numbers here "
-        "are no evidence; evaluate with another --judge.</div>"
+        f"{escape(facts.judge)} paid for these weights in training, and a model may learn to please it. Its numbers "
+        "here are no evidence; evaluate with another --judge.</div>"
     )
 
 
@@ -64,8 +65,8 @@ def every_clip(folders: Sequence[EvaluationFolder], metric: str) -> str:
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     return (
         f"<details><summary>{len(keys)} clips: {escape(label.text)}</summary>"
-        f'<div class="wide every" tabindex="0" role="region" aria-label="every clip"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+        '<div class="wide every" tabindex="0" role="region" aria-label="every clip"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 
 

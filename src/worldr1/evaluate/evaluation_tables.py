@@ -11,8 +11,6 @@ from worldr1.evaluate.paired import Counting, Difference, FolderComparison, Pair
 from worldr1.evaluate.statistics import MIN_PAIRS
 from worldr1.evaluate.subsets import ALL, Estimate, Subset
 
-PUBLISHED_TEXTS = ("table", "model", "source", "note")
-"""Keys of a published row that are text; every other key whose value is a number is a column."""
 _PLOT_WIDTH, _PLOT_HEIGHT = 150, 18
 _HEADINGS = {
     "motion": "By motion",
@@ -110,7 +108,8 @@ def validity_table(facts: Sequence[Facts], validity: Sequence[Validity]) -> str:
 
 def cost(facts: Facts) -> str:
     """Seconds by stage and the machine."""
-    stages = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in facts.seconds.items())
+    unit = "GPU-seconds" if facts.device == "cuda" else "s"
+    stages = ", ".join(f"{name} {seconds:,.0f} {unit}" for name, seconds in facts.seconds.items())
     return " on ".join(text for text in (stages, facts.machine) if text) or "not recorded"
 
 
@@ -169,27 +168,33 @@ def chooser(tables: Mapping[str, str], label: str) -> str:
     return f'<div class="chooser"><label>{escape(label)} <select>{options}</select></label>{bodies}</div>'
 
 
-def published_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of papers, never measured here and in no comparison; "" without any."""
+def published_tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of papers by table, never measured here and in no comparison; "" without any.
+
+    A row: "model", "table", "source", "note" (texts, each may be missing) and "values": numbers by their titles.
+    """
     if not rows:
         return ""
-    rows = [{**{k: v for k, v in row.items() if k != "values"}, **row.get("values", {})} for row in rows]
-    is_number = {key: isinstance(value, int | float) for row in rows for key, value in row.items() if value is not None}
-    columns = [key for key in is_number if key not in PUBLISHED_TEXTS and is_number[key]]
-    body = []
-    for row in rows:
-        cells = [("name", "", f'<th scope="row">{escape(str(row.get("model", "")))}</th>')]
-        for key in columns:
-            value = row.get(key)
-            cells.append(("value", key, "" if value is None else escape(f"{value:g}")))
-        where = " · ".join(str(row[key]) for key in ("table", "source", "note") if row.get(key))
-        cells.append(("source", "source", escape(where)))
-        body.append(_row(cells))
-    return (
+    made = [
         '<p class="missing">From papers: other prompts, other videos, often another judge. They stand here for '
         "orientation and are in no difference, win or loss.</p>"
-        + _table("numbers published", ["", *(label_of(key).text for key in columns), "Source"], "".join(body))
-    )
+    ]
+    for title in dict.fromkeys(str(row.get("table", "")) for row in rows):
+        members = [row for row in rows if str(row.get("table", "")) == title]
+        columns = list(dict.fromkeys(key for row in members for key in row["values"]))
+        body = []
+        for row in members:
+            cells = [("name", "", f'<th scope="row">{escape(str(row.get("model", "")))}</th>')]
+            cells += [("value", key, _plain(row["values"].get(key))) for key in columns]
+            body.append(_row(cells))
+        table = _table("numbers", ["", *columns], "".join(body))
+        sources = dict.fromkeys(str(row[key]) for row in members for key in ("source", "note") if row.get(key))
+        made.append(f'<h3>{escape(title)}</h3>{table}<p class="note">{escape(" ".join(sources))}</p>')
+    return f"<details><summary>{len(rows)} rows</summary>{''.join(made)}</details>"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _table(kind: str, heads: Sequence[str], body: str) -> str:

@@ -3,7 +3,9 @@
 - evaluation.json: `Facts`: the model or the videos, suite, judge, settings, cost
 - records.jsonl: one `VideoRecord` per line, appended as soon as a video is judged: a killed evaluation goes on
 - videos/NAME.mp4: `VideoRecord.video`
-- redrawn/NAME.mp4: of the shown videos: every frame drawn again from the geometry of the frames of other parity
+- redrawn/NAME.mp4: of the shown videos: every frame drawn again from the geometry of the frames of other parity,
+  striped where nothing is known; NAME.png says where that is; NAME-seen.mp4 is what the judge saw, where that has other
+  frames or another shape than videos/NAME.mp4 (`pictures`)
 - points/NAME.json: of the shown videos: a light cloud of points, `{"points": base64 of float32 [N, 3] in depth units,
   first camera's frame, "colours": base64 of uint8 [N, 3]}`
 - report.html
@@ -47,8 +49,12 @@ class Facts:
     worldr1: str
     """Version of this package."""
     machine: str = ""
+    device: str = ""
+    """"cuda": `seconds` are GPU-seconds (one GPU works); "cpu": seconds of `machine`'s CPU."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time so far: "sampling", "judging"."""
+    """Wall time so far: "sampling", "judging"; loading models is not counted."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: the judge is the reward's own, prompts without videos, how videos were fitted."""
 
     @property
     def comparable(self) -> tuple[object, ...]:
@@ -145,9 +151,9 @@ def _facts(table: Any) -> Facts:
         raise ValueError(f"{FACTS_FILE} holds no JSON object")
     if wrong := sorted(known ^ set(table)):
         raise ValueError(f"{FACTS_FILE} lacks or does not know the field {wrong[0]!r}")
-    return Facts(**{**table, "clip": tuple(table["clip"])})
+    return Facts(**{**table, "clip": tuple(table["clip"]), "notes": tuple(table["notes"])})
 
 
 def _differences(first: Facts, second: Facts) -> list[str]:
-    loose = ("machine", "seconds", "worldr1")
+    loose = ("machine", "device", "seconds", "notes", "worldr1")
     return [f.name for f in fields(Facts) if f.name not in loose and getattr(first, f.name) != getattr(second, f.name)]

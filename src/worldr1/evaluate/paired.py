@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -274,40 +274,58 @@ class _Pairs:
                 if record is not None:
                     self.prompts.setdefault(record.prompt_key, record)
 
-    def values(self, name: str, keys: Sequence[Key], counting: Counting, worst: float | None) -> Float[Tensor, "2 N"]:
-        """First and other of every prompt that both have (by the counting), averaged over samples; linear."""
-        chosen = set(keys)
-        rows: dict[Key, tuple[list[float], list[float]]] = {}
+    def compared(self, name: str, keys: Sequence[Key], worst: float | None = None) -> "_Compared":
+        """One number of some prompts. worst: stands for a clip without it where the other model has it; None: left out."""
+        clips: dict[Key, list[_Clip]] = {key: [] for key in keys}
         for (prompt_id, dynamic, _), pair in self.clips.items():
-            key = (prompt_id, dynamic)
-            if key not in chosen:
-                continue
-            here, there = (valid_value(record, name) for record in pair)
-            if counting is Counting.WORST:
-                if self.by_clip and here is None and there is None:
-                    continue
-                here, there = (worst if value is None else value for value in (here, there))
-            elif self.by_clip and (here is None or there is None):
-                continue
-            mine, theirs = rows.setdefault(key, ([], []))
-            if here is not None and (self.by_clip or counting is Counting.VALID or pair[0] is not None):
-                mine.append(here)
-            if there is not None and (self.by_clip or counting is Counting.VALID or pair[1] is not None):
-                theirs.append(there)
-        if counting is Counting.WORST and not self.by_clip:
-            rows = self._without_empty_prompts(rows, name, worst)
-        means = [(fmean(mine), fmean(theirs)) for _, (mine, theirs) in sorted(rows.items()) if mine and theirs]
-        return torch.tensor(means, dtype=torch.float64).reshape(-1, 2).T
+            if (prompt_id, dynamic) in clips:
+                clips[prompt_id, dynamic].append(_Clip(*pair, *(valid_value(record, name) for record in pair)))
+        rows = [row for key in sorted(clips) if (row := self._prompt(clips[key], worst)) is not None]
+        means = torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2).T
+        return _Compared(means, torch.tensor([row[2] for row in rows], dtype=torch.float64))
 
-    def _without_empty_prompts(
-        self, rows: Mapping[Key, tuple[list[float], list[float]]], name: str, worst: float | None
-    ) -> dict[Key, tuple[list[float], list[float]]]:
-        """Of pairs by prompt: one that nobody has a number for is left out, a side without clips counts worst."""
-        known = {
-            key[:2] for key, pair in self.clips.items() if any(valid_value(record, name) is not None for record in pair)
-        }
-        floor = [] if worst is None else [worst]
-        return {key: (mine or floor, theirs or floor) for key, (mine, theirs) in rows.items() if key in known}
+    def _prompt(self, clips: Sequence["_Clip"], worst: float | None) -> tuple[float, float, int] | None:
+        """First, other, and how many more clips the other has the number of; None if there is nothing to compare."""
+        if self.by_clip:
+            pairs = [(clip.here, clip.there) for clip in clips if (clip.here, clip.there) != (None, None)]
+            if worst is None:
+                pairs = [pair for pair in pairs if None not in pair]
+            here, there = [a for a, _ in pairs], [b for _, b in pairs]
+        else:
+            here = [clip.here for clip in clips if clip.first is not None]
+            there = [clip.there for clip in clips if clip.other is not None]
+            if worst is not None and all(value is None for value in (*here, *there)):
+                return None
+            if worst is not None:  # a prompt that one of them lacks altogether
+                here, there = here or [None], there or [None]
+        mine, theirs = _filled(here, worst), _filled(there, worst)
+        if not mine or not theirs:
+            return None
+        share = [sum(value is not None for value in side) / len(side) for side in (here, there)]
+        return fmean(mine), fmean(theirs), 0 if worst is None else (share[1] > share[0]) - (share[1] < share[0])
+
+
+class _Clip(NamedTuple):
+    """One sample of a prompt."""
+
+    first: VideoRecord | None
+    other: VideoRecord | None
+    here: float | None
+    """The first's number, if it is valid."""
+    there: float | None
+
+
+class _Compared(NamedTuple):
+    """One number of N prompts, averaged over samples, linear."""
+
+    values: Float[Tensor, "2 N"]
+    """First, other."""
+    lead: Float[Tensor, " N"]
+    """Sign of: the other has the number of more clips than the first; 0 where such clips were left out."""
+
+
+def _filled(values: Sequence[float | None], worst: float | None) -> list[float]:
+    return [filled for value in values if (filled := worst if value is None else value) is not None]
 
 
 def _compare(
@@ -326,11 +344,13 @@ def _compare(
         keys = [key for key, record in pairs.prompts.items() if subset.has(record)]
         for name in names:
             worst = _worst(records, name)
-            valid_2N = pairs.values(name, keys, Counting.VALID, None)
-            worst_2N = valid_2N if worst is None else pairs.values(name, keys, Counting.WORST, worst)
-            for counting, values_2N in ((Counting.VALID, valid_2N), (Counting.WORST, worst_2N)):
-                if values_2N.shape[-1] and (counting is Counting.VALID or not torch.equal(values_2N, valid_2N)):
-                    made.append(_difference(values_2N, name, subset, counting, margins.get(name), seed))
+            valid = pairs.compared(name, keys)
+            counted = {Counting.VALID: valid}
+            if worst is not None and not torch.equal((lost := pairs.compared(name, keys, worst)).values, valid.values):
+                counted[Counting.WORST] = lost
+            for counting, found in counted.items():
+                if found.values.shape[-1]:
+                    made.append(_difference(found, name, subset, counting, margins.get(name), seed))
     better = label_of(metric).better or 1
     changes = sorted(_changes(pairs, metric), key=lambda change: change.difference * better)
     one_side = {0: [], 1: []}
@@ -351,13 +371,13 @@ def _compare(
 
 
 def _difference(
-    values_2N: Float[Tensor, "2 N"], name: str, subset: Subset, counting: Counting, margin: float | None, seed: int
+    found: _Compared, name: str, subset: Subset, counting: Counting, margin: float | None, seed: int
 ) -> Difference:
     def statistic(values: Float[Tensor, "2 *batch N"]) -> Tensor:
         first, other = from_linear(values.mean(dim=-1), name)
         return other - first
 
-    num = values_2N.shape[-1]
+    values_2N, num = found.values, found.values.shape[-1]
     low, high = bootstrap_interval(statistic, values_2N, seed)
     first, other = from_linear(values_2N.mean(dim=-1), name).tolist()
     better = label_of(name).better
@@ -365,7 +385,8 @@ def _difference(
     if better and margin is not None:
         here, there = from_linear(values_2N, name)
         gain = (there - here) * better
-        wins, losses = int((gain > margin).sum()), int((gain < -margin).sum())
+        result = torch.where(gain.abs() > margin, gain.sign(), found.lead)  # a lost clip is no tie
+        wins, losses = int((result > 0).sum()), int((result < 0).sum())
         ties = num - wins - losses
     return Difference(
         metric=name,
@@ -425,7 +446,7 @@ def _changes(pairs: _Pairs, name: str) -> list[Change]:
                 made.append(_change(key, name, here, there))
         return made
     for key in pairs.prompts:
-        values_2N = pairs.values(name, [key], Counting.VALID, None)
+        values_2N = pairs.compared(name, [key]).values
         clip = next((clip for clip, pair in pairs.clips.items() if clip[:2] == key and all(pair)), None)
         if values_2N.shape[-1] and clip is not None:
             made.append(_change(clip, name, *values_2N[:, 0].tolist()))

@@ -7,7 +7,6 @@ would reproduce it whatever the depth. These are pictures to look at: the number
 import json
 import math
 from base64 import b64encode
-from pathlib import PurePath
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +26,14 @@ from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, at
 from worldr1.rewards.rendering import RenderJob, render_jobs
 from worldr1.scene.gaussians import edge_pixels, lift_videos
 from worldr1.types import Reconstruction
-from worldr1.video_io import FRAMES_PER_SECOND, write_mp4
+from worldr1.video_io import video_facts, write_mp4
 
 MAX_POINTS = 6000
 FARTHEST = 12.0
 """Depth units from the first camera beyond which a point is left out: it would make the camera's path a dot."""
 _HALVINGS = 24
+SAME_SHAPE = 0.02
+"""Logarithm of the ratio of two aspect ratios up to which a video was not cropped: sizes are rounded."""
 
 
 @torch.no_grad()
@@ -44,17 +45,19 @@ def save_pictures(
     renderer: Renderer,
     *,
     config: ReconstructionConfig | None = None,
-    fps: int = FRAMES_PER_SECOND,
 ) -> None:
-    """Writes redrawn/NAME.mp4, redrawn/NAME.png and points/NAME.json of a video (0..1) whose file is videos/NAME.mp4.
+    """Writes redrawn/NAME.mp4, redrawn/NAME.png and points/NAME.json of a video whose file is videos/NAME.mp4.
 
-    The mp4 has the video's frames, size and rate, striped where no Gaussian covers. The png says where that is: one bit
-    per pixel, frames row by row in ceil(sqrt(T)) columns. config: how frames become Gaussians; the reward's and the
-    judge's default if None. fps: the video's. Raises InputError for a record without a video, or one of fewer than two
-    frames.
+    video: 0..1, as the judge saw it. The mp4 has its frames and lasts as long as the file, striped where no Gaussian
+    covers. The png says where that is: one bit per pixel, frames row by row in ceil(sqrt(T)) columns. A video that was
+    thinned or cropped before it was judged is written too, as redrawn/NAME-seen.mp4. config: how frames become
+    Gaussians; the reward's and the judge's default if None. Raises InputError for a record without a video file, or a
+    video of fewer than two frames.
     """
-    if record.video is None:
+    file = folder.video(record)
+    if file is None:
         raise InputError(f"The video of prompt {record.prompt_id} is not kept, so no pictures of it can be.")
+    facts = video_facts(file)
     config = config or ReconstructionConfig()
     drawn, covered = redraw_all(at_size(video, reconstruction), reconstruction, renderer, config=config)
     size = video.shape[-2:]
@@ -62,12 +65,16 @@ def save_pictures(
         drawn = F.interpolate(drawn, size=size, mode="bilinear", antialias=True, align_corners=False)
         covered = F.interpolate(covered[:, None].float(), size=size, mode="nearest")[:, 0] > 0.5
     striped = hatched(paint(drawn), ~covered.cpu()).movedim(-1, 1).float() / 255
-    name = PurePath(record.video).stem
+    name, upscale = file.stem, max(1, SHOWN_HEIGHT_PX // size[0])
     for part in (REDRAWN, POINTS):
         (folder.path / part).mkdir(exist_ok=True)
     home = folder.path / REDRAWN
     _unseen_sheet(~covered.cpu()).save(home / f"{name}.png", optimize=True)
-    write_mp4(home / f"{name}.mp4", striped, fps=fps, upscale=max(1, SHOWN_HEIGHT_PX // size[0]))
+    fps = facts.frames_per_second * len(video) / facts.num_frames
+    write_mp4(home / f"{name}.mp4", striped, fps=fps, upscale=upscale)
+    stretched = (size[1] / size[0]) / (facts.width / facts.height)
+    if len(video) != facts.num_frames or abs(math.log(stretched)) > SAME_SHAPE:
+        write_mp4(home / f"{name}-seen.mp4", video, fps=fps, upscale=upscale)
     points, colours = light_cloud(at_size(video, reconstruction), reconstruction, config=config)
     table = {"points": _base64(points.float().numpy().tobytes()), "colours": _base64(colours.numpy().tobytes())}
     (folder.path / POINTS / f"{name}.json").write_text(json.dumps(table) + "\n", encoding="utf-8")

@@ -79,6 +79,13 @@ class SceneView {
     const high = [0, 1, 2].map((axis) => end(axis, 0.95, Math.max));
     this.target = low.map((value, axis) => (value + high[axis]) / 2);
     this.radius = Math.max(0.4, Math.hypot(...low.map((value, axis) => high[axis] - value)) / 2);
+    // its corners and the cameras, and some of the scene between
+    this.framed = cameras.slice();
+    for (let i = 0; i < this.places.length; i += 3 * 37) {
+      const place = this.places.subarray(i, i + 3);
+      if (place.every((value, axis) => value >= low[axis] && value <= high[axis])) this.framed.push(place);
+    }
+    this.away = null;
   }
 
   listen() {
@@ -125,6 +132,30 @@ class SceneView {
     requestAnimationFrame(() => { this.asked = false; this.draw(); });
   }
 
+  aim({ yaw, pitch }, distance, width, height) {
+    const forward = [-Math.sin(yaw) * Math.cos(pitch), Math.sin(pitch), Math.cos(yaw) * Math.cos(pitch)];
+    const right = normalised([forward[2], 0, -forward[0]]);
+    const down = cross(forward, right);
+    const focal = (0.5 * Math.min(width, height)) / Math.tan(FIELD_OF_VIEW / 2);
+    const eye = this.target.map((value, axis) => value - distance * forward[axis]);
+    this.camera = { eye, right, down, forward, focal, width, height };
+  }
+
+  // Looking from the start's direction, what shall be seen fills nine tenths of the canvas.
+  fit(width, height) {
+    this.away = 4 * this.radius;
+    for (let round = 0; round < 6; round++) {
+      this.aim(START, this.away, width, height);
+      const seen = this.framed.map((place) => this.project(place)).filter(Boolean);
+      const [left, right] = [Math.min, Math.max].map((most) => most(...seen.map((at) => at[0])));
+      const [top, bottom] = [Math.min, Math.max].map((most) => most(...seen.map((at) => at[1])));
+      const { right: across, down, focal } = this.camera;
+      const shift = [(left + right - width) / 2, (top + bottom - height) / 2].map((pixels) => (pixels * this.away) / focal);
+      this.target = this.target.map((value, axis) => value + shift[0] * across[axis] + shift[1] * down[axis]);
+      this.away *= Math.min(1.6, Math.max(0.6, (right - left) / (0.9 * width), (bottom - top) / (0.9 * height)));
+    }
+  }
+
   draw() {
     const { canvas, context, orbit } = this;
     const density = Math.min(2, devicePixelRatio || 1);
@@ -132,15 +163,8 @@ class SceneView {
     const height = Math.round(canvas.clientHeight * density);
     if (!width || !height) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const forward = [
-      -Math.sin(orbit.yaw) * Math.cos(orbit.pitch), Math.sin(orbit.pitch), Math.cos(orbit.yaw) * Math.cos(orbit.pitch),
-    ];
-    const right = normalised([forward[2], 0, -forward[0]]);
-    const down = cross(forward, right);
-    const focal = (0.5 * Math.min(width, height)) / Math.tan(FIELD_OF_VIEW / 2);
-    const distance = (this.radius / Math.sin(FIELD_OF_VIEW / 2)) * 0.92 / orbit.zoom;
-    const eye = this.target.map((value, axis) => value - distance * forward[axis]);
-    this.camera = { eye, right, down, forward, focal, width, height };
+    if (!this.away) this.fit(width, height);
+    this.aim(orbit, this.away / orbit.zoom, width, height);
     this.drawPoints();
     const style = getComputedStyle(canvas);
     for (const path of this.paths) this.drawPath(path, style.getPropertyValue(`--${path.name}`), density);
