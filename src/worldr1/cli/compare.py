@@ -36,9 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from worldr1.evaluate.paired import compare_folders
 
     if len(args.folders) < 2:
-        raise InputError(
-            "A comparison needs two folders of `worldr1 evaluate` or more; all are held against the first."
-        )
+        raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
     if not args.out.parent.is_dir():
         raise InputError(f"There is no folder {args.out.parent} for the page; make it, or give another --out.")
     comparison = compare_folders([resolve(name) for name in args.folders], metric=args.metric)

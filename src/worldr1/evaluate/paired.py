@@ -275,7 +275,7 @@ class _Pairs:
                     self.prompts.setdefault(record.prompt_key, record)
 
     def compared(self, name: str, keys: Sequence[Key], worst: float | None = None) -> "_Compared":
-        """One number of some prompts. worst: stands for a clip without it where the other model has it; None: left out."""
+        """One number of some prompts. worst: stands in for a clip that lacks it where the other model has it."""
         clips: dict[Key, list[_Clip]] = {key: [] for key in keys}
         for (prompt_id, dynamic, _), pair in self.clips.items():
             if (prompt_id, dynamic) in clips:
