@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from worldr1.errors import InputError
@@ -45,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(comparison)
     sys.stdout.flush()  # the numbers are there while the page is made
-    page = write_comparison_page(args.out, comparison)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("page", total=None)
+        page = write_comparison_page(
+            args.out,
+            comparison,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0
 

@@ -4,7 +4,7 @@ evaluation.js brings them to life: a card's data stand at the page's end and are
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -53,8 +53,17 @@ REASONS = {
 }
 
 
-def clip_cards(folders: Sequence[EvaluationFolder], chosen: Sequence[Chosen], facts: Sequence[str]) -> tuple[str, str]:
-    """HTML of filters and cards, and of their data, which belongs to the page's end. facts: numbers beside a clip."""
+def clip_cards(
+    folders: Sequence[EvaluationFolder],
+    chosen: Sequence[Chosen],
+    facts: Sequence[str],
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[str, str]:
+    """HTML of filters and cards, and of their data, which belongs to the page's end.
+
+    facts: numbers beside a clip. on_progress: called with (clips done, clips in all).
+    """
     by_key = [{record.key: record for record in folder.records} for folder in folders]
     budget = video_budget(len(chosen) * len(folders))
     cards, data, records = [], [], []
@@ -68,6 +77,7 @@ def clip_cards(folders: Sequence[EvaluationFolder], chosen: Sequence[Chosen], fa
         cards.append(_card(index, choice, list(zip(folders, sides, films, strict=True)), facts))
         text = json.dumps([film.data if film else {} for film in films], allow_nan=False).replace("<", "\\u003c")
         data.append(f'<script type="application/json" id="clip-{index}-data">{text}</script>')
+        on_progress(index + 1, len(chosen))
     if not cards:
         return '<p class="missing">No videos were kept.</p>', ""
     return f'{_filters(chosen, records)}{_legend()}<div class="clips">{"".join(cards)}</div>', "".join(data)

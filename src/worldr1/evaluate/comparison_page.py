@@ -1,7 +1,7 @@
 """The page of `worldr1 compare`: what models that were evaluated alike differ in, in one offline HTML file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,24 @@ MOVING = Subset("motion", MotionGroup.MOVING.value)
 
 
 def write_comparison_page(
-    path: str | Path, comparison: FolderComparison, *, published: Sequence[Mapping[str, Any]] = ()
+    path: str | Path,
+    comparison: FolderComparison,
+    *,
+    published: Sequence[Mapping[str, Any]] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Writes the page and returns its path; it needs no network and no other file.
 
-    published: rows of papers as `evaluation_tables.published_tables` takes them; they are in no count. Raises
-    InputError for a video or a point cloud that is damaged.
+    published: rows of papers as `evaluation_tables.published_tables` takes them; they are in no count.
+    on_progress: called with (clips done, clips in all); a clip takes about a second. Raises InputError for a video or a
+    point cloud that is damaged.
     """
     path = Path(path)
     folders = comparison.folders
     facts = [folder.facts for folder in folders]
     chosen = _chosen(comparison)
     shown = [comparison.metric, *(name for name in TILES if name in comparison.metrics)]
-    cards, data = clip_cards(folders, chosen, shown)
+    cards, data = clip_cards(folders, chosen, shown, on_progress=on_progress)
     sections = {"": _opening(comparison)}
     for other in comparison.others:
         against = "" if len(comparison.others) == 1 else f": {escape(other.folder.facts.title)}"

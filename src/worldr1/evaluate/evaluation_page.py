@@ -1,6 +1,6 @@
 """report.html of an evaluation: one model's numbers, clips and cost, in one offline file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
@@ -34,10 +34,15 @@ SEED = 0
 """Of the bootstrap."""
 
 
-def write_evaluation_report(folder: EvaluationFolder, *, published: Sequence[Mapping[str, Any]] = ()) -> Path:
+def write_evaluation_report(
+    folder: EvaluationFolder,
+    *,
+    published: Sequence[Mapping[str, Any]] = (),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
     """Writes the folder's report.html and returns its path; it needs no network and no other file.
 
-    published: rows of papers as `evaluation_tables.published_tables` takes them. Raises InputError for a folder without
+    published, on_progress: as `comparison_page.write_comparison_page` takes them. Raises InputError for a folder without
     records, and for a video or a point cloud that is damaged.
     """
     if not folder.records:
@@ -48,7 +53,7 @@ def write_evaluation_report(folder: EvaluationFolder, *, published: Sequence[Map
     names = metric_names(records)
     best = next((name for name in (*PSNR_NAMES, *names) if name in names and label_of(name).better), "")
     chosen = _chosen(folder, best)
-    cards, data = clip_cards([folder], chosen, [best, *names])
+    cards, data = clip_cards([folder], chosen, [best, *names], on_progress=on_progress)
     shown = list(dict.fromkeys(e.metric for e in found))
     by_subset = {
         label_of(name).text: estimates_by_subset(found, name) for name in dict.fromkeys([best, *shown]) if name
