@@ -1,6 +1,5 @@
 """The page of `worldr1 compare`: what models that were evaluated alike differ in, in one offline HTML file."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -203,8 +202,3 @@ def _watchable(folders: Sequence[EvaluationFolder]) -> dict[ClipKey, Any]:
 
 def _signed(change: Change) -> str:
     return f"{change.difference:+.{label_of(change.metric).decimals}f}"
-
-
-def as_json_text(comparison: FolderComparison) -> str:
-    """What `worldr1 compare --json` prints."""
-    return json.dumps(comparison.as_json(), allow_nan=False)

@@ -42,8 +42,8 @@ def write_evaluation_report(
 ) -> Path:
     """Writes the folder's report.html and returns its path; it needs no network and no other file.
 
-    published, on_progress: as `comparison_page.write_comparison_page` takes them. Raises InputError for a folder without
-    records, and for a video or a point cloud that is damaged.
+    published, on_progress: as `comparison_page.write_comparison_page` takes them. Raises InputError for a folder
+    without records, and for a video or a point cloud that is damaged.
     """
     if not folder.records:
         raise InputError(f"{folder.path} holds no judged video yet; run `worldr1 evaluate` until it has some.")

@@ -27,7 +27,7 @@ _ARROWS = {1: ("↑", "higher is better"), -1: ("↓", "lower is better"), 0: ("
 def differences_table(comparison: FolderComparison, other: PairedComparison) -> str:
     """Every number over all prompts: both means, the difference with its interval, wins, and invalid counted worst."""
     first, title = comparison.first.facts.title, other.folder.facts.title
-    further = _heading("further", 8)
+    further = _heading("further", 9)
     worst_too = any(other.of(name, ALL, Counting.WORST) for name in comparison.metrics)
     rows = []
     for name in comparison.metrics:
@@ -62,26 +62,28 @@ def subsets_table(comparison: FolderComparison, other: PairedComparison, name: s
         return ""
     scale = _reach(found)
     first, title = comparison.first.facts.title, other.folder.facts.title
+    worst_of = {d.subset: other.of(name, d.subset, Counting.WORST) for d in found}
+    worst_too = any(worst_of.values())
     rows, kind = [], ""
     for d in found:
         if d.subset.kind != kind:
             kind = d.subset.kind
-            rows.append(_heading(kind, 8))
-        rows.append(
-            _row(
-                [
-                    ("name", "", f'<th scope="row">{escape(_subset_name(d.subset))}</th>'),
-                    ("prompts", "prompts", str(d.num)),
-                    ("value", first, _number(d.first, name)),
-                    ("value", title, _number(d.other, name)),
-                    ("change", "difference", _change(d)),
-                    ("plot", "", interval_plot(d, scale)),
-                    ("interval", "95 % interval", _interval(d.low, d.high, d.num, name)),
-                    ("record", "won, tied, lost", _record(d)),
-                ]
-            )
-        )
+            rows.append(_heading(kind, 9))
+        cells = [
+            ("name", "", f'<th scope="row">{escape(_subset_name(d.subset))}</th>'),
+            ("prompts", "prompts", str(d.num)),
+            ("value", first, _number(d.first, name)),
+            ("value", title, _number(d.other, name)),
+            ("change", "difference", _change(d)),
+            ("plot", "", interval_plot(d, scale)),
+            ("interval", "95 % interval", _interval(d.low, d.high, d.num, name)),
+            ("record", "won, tied, lost", _record(d)),
+        ]
+        if worst_too:
+            cells.append(("worst", "invalid counted worst", _worst(d, worst_of[d.subset])))
+        rows.append(_row(cells))
     heads = ["", "Prompts", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
+    heads += ["Invalid counted worst"] if worst_too else []
     return _table("numbers", heads, "".join(rows))
 
 
@@ -276,7 +278,7 @@ def _record(d: Difference) -> str:
 def _worst(valid: Difference, worst: Difference | None) -> str:
     if worst is None:
         return '<span class="small">the same</span>' if label_of(valid.metric).better else ""
-    return f'{_change(worst)} <span class="small">{_interval(worst.low, worst.high, worst.num, worst.metric)}</span>'
+    return f'{_change(worst)} <span class="small">({_interval(worst.low, worst.high, worst.num, worst.metric)})</span>'
 
 
 def _reach(differences: Iterable[Difference]) -> float:
