@@ -67,7 +67,10 @@ class Card {
     if (plays === this.playing) return;
     this.playing = plays;
     if (plays) this.start();
-    else for (const video of this.videos) video.pause();
+    else {
+      for (const video of this.videos) video.pause();
+      this.seek(Number(this.slider.value)); // at rest all show one frame exactly
+    }
   }
 
   async start() {

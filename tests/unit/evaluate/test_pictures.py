@@ -64,8 +64,9 @@ def test_the_cloud_is_light_lies_on_the_surfaces_and_has_no_sky(filmed: Clip) ->
     inside = (z > 0) & (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
     column, row = pixels[inside].long().unbind(-1)
     there = geometry.depth[0, row, column]
-    on_surface = ((z[inside] - there).abs() < 0.1 * there) | (z[inside] > there)  # or hidden behind it
-    assert float(on_surface.float().mean()) > 0.97
+    on_surface = (z[inside] - there).abs() < 0.1 * there
+    hidden = z[inside] > there  # by what is nearer in the first frame
+    assert float(on_surface.float().mean()) > 0.7 and float((on_surface | hidden).float().mean()) > 0.97
     marked, trust = clip.clone(), geometry.confidence.clone()
     marked[:, :, :10], trust[:, :10] = torch.tensor([1.0, 0.0, 1.0])[:, None, None], 0.0  # sky in loud magenta
     _, colours = light_cloud(marked, replace(geometry, confidence=trust), config=CONFIG)
