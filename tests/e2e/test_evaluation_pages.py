@@ -16,7 +16,7 @@ from worldr1.evaluate.evaluation_page import write_evaluation_report
 from worldr1.evaluate.folder import EvaluationFolder
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
@@ -81,7 +81,12 @@ def opened(browser: "Browser", file: Path, **options: Any) -> Iterator["Page"]:
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: problems.append(request.url) if request.url.startswith(("http", "ws")) else None)
-    page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))  # a prompt's own script
+
+    def dismiss(dialog: "Dialog") -> None:  # a prompt's own script
+        problems.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     page.goto(file.resolve().as_uri())
     yield page
     page.close()
@@ -171,7 +176,7 @@ def test_error_and_scene_are_drawn_and_the_scene_turns(browser: "Browser", page_
         assert box
         page.mouse.move(box["x"] + 40, box["y"] + 40)
         page.mouse.down()
-        page.mouse.move(box["x"] + 120, box["y"] + 60)
+        page.mouse.move(box["x"] + 120, box["y"] + 40)
         page.mouse.up()
         page.wait_for_timeout(100)
         assert page.evaluate(picture % 0) != before
