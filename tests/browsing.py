@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -17,6 +18,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
 )
 MISSING = "no Chromium on this machine: apt-get install chromium, or set WORLDR1_CHROMIUM to its path"
 
@@ -26,9 +28,9 @@ def chromium() -> str | None:
     return os.environ.get("WORLDR1_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless; without the sandbox where root runs the tests, which Chromium refuses otherwise."""
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Headless; without the sandbox where root runs the tests, which Chromium refuses otherwise. Skips without one."""
     path = chromium()
     if path is None:
         pytest.skip(MISSING)
@@ -37,6 +39,13 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=path, headless=True, args=arguments)
         yield found
         found.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a file."""
+    with launched() as found:
+        yield found
 
 
 def complaints(page: Page) -> list[str]:

@@ -1,5 +1,7 @@
 """Videos on disk: H.264 mp4 in and out through PyAV, which brings its own ffmpeg (research/stack.md 5)."""
 
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -45,14 +47,15 @@ def write_mp4(
     path: str | Path,
     video: Float[Tensor, "T 3 H W"],
     *,
-    fps: int = FRAMES_PER_SECOND,
+    fps: int | Fraction = FRAMES_PER_SECOND,
     upscale: int = 1,
     comment: str = "",
+    rate_factor: int = CONSTANT_RATE_FACTOR,
 ) -> None:
     """Writes a video (0..1, RGB) as H.264 yuv420p, which every browser plays; whole or not at all.
 
     upscale: every pixel becomes a square of that many, so that tiny clips can be watched. comment: the file's
-    `comment` tag (`read_comment`, ffprobe).
+    `comment` tag (`read_comment`, ffprobe). rate_factor: x264's quality, 0 (lossless) to 51.
     Raises InputError if the video has no frames or, after upscaling, an odd height or width (yuv420p needs even ones).
     """
     num_frames, _, height, width = video.shape
@@ -64,20 +67,20 @@ def write_mp4(
     path = Path(path)
     temporary = path.with_name(f".writing-{path.name}")
     try:
-        _encode(temporary, pixels.permute(0, 2, 3, 1).contiguous().numpy(), fps=fps, comment=comment)
+        _encode(temporary, pixels.permute(0, 2, 3, 1).contiguous().numpy(), fps, comment, rate_factor)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames_THW3: np.ndarray, *, fps: int, comment: str) -> None:
+def _encode(path: Path, frames_THW3: np.ndarray, fps: int | Fraction, comment: str, rate_factor: int) -> None:
     _, height, width, _ = frames_THW3.shape
     with av.open(str(path), "w", format="mp4") as container:
         if comment:
             container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": str(CONSTANT_RATE_FACTOR), **REPEATABLE}
+        stream.options = {"crf": str(rate_factor), **REPEATABLE}
         for frame_HW3 in frames_THW3:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HW3, format="rgb24")))
         container.mux(stream.encode())
@@ -90,6 +93,32 @@ def read_comment(path: str | Path) -> str:
             return container.metadata.get("comment", "")
     except (OSError, FFmpegError) as error:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoFacts:
+    """What a video file says of its first video stream."""
+
+    num_frames: int
+    frames_per_second: Fraction
+    height: int
+    width: int
+
+
+def video_facts(path: str | Path) -> VideoFacts:
+    """Without decoding. Raises InputError if the file is missing, no video, or does not say its rate."""
+    try:
+        with open_file(path) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} has no video stream; give a video file such as an mp4.")
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            num = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+    except (OSError, FFmpegError) as error:
+        raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
+    if not rate:
+        raise InputError(f"{path} does not say how many frames it has per second; convert it to an mp4 file.")
+    return VideoFacts(num_frames=num, frames_per_second=Fraction(rate), height=stream.height, width=stream.width)
 
 
 def read_mp4(path: str | Path) -> Float[Tensor, "T 3 H W"]:

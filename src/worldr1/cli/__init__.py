@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("worldr1.cli.score", "measure the 3D consistency of video files"),
     "evaluate": ("worldr1.cli.evaluate", "measure a model or a folder of videos on a suite of prompts"),
     "study": ("worldr1.cli.study", "ask people which of two models they prefer, blind"),
+    "compare": ("worldr1.cli.compare", "show what evaluations of one suite differ in, prompt by prompt"),
     "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
     "noise": ("worldr1.cli.noise", "write the start noise that follows a prompt's or a file's camera"),
     "prompts": ("worldr1.cli.prompts", "check, describe and write prompt sets"),

@@ -6,7 +6,6 @@ lacks is said in a sentence.
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from worldr1.evaluate.charts import Series, line_chart
 from worldr1.evaluate.clips import clip_cards
 from worldr1.evaluate.comparison import Comparison
 from worldr1.evaluate.labels import in_table_order, label_of
+from worldr1.evaluate.pages import html_page, with_contents
 from worldr1.evaluate.records import Evaluation
 from worldr1.evaluate.statistics import headline
 from worldr1.evaluate.tables import BOOTSTRAP_SEED, comparison_table
@@ -59,23 +59,12 @@ def write_report(run_dir: str | Path, metrics: Sequence[Mapping[str, Any]]) -> P
         f"How {MINI_R1} did in its own evaluation": _long_run(shipped, run_dir),
         "Recipe": _recipe(run_dir / "recipe.toml"),
     }
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>worldr1 run {name}</title><style>{_asset('page.css')}</style></head>"
-        f"<body>{_with_contents(sections)}<script>{_asset('page.js')}</script></body></html>\n"
+    page = html_page(
+        f"worldr1 run {run_dir.resolve().name}", with_contents(sections), styles=["page.css"], scripts=["page.js"]
     )
     path = run_dir / REPORT_FILE
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _with_contents(sections: Mapping[str, str]) -> str:
-    """The sections that have something to say, under their titles, with links to them below the first."""
-    opening, *named = [(title, body) for title, body in sections.items() if body]
-    links = " · ".join(f'<a href="#part-{i}">{title}</a>' for i, (title, _) in enumerate(named))
-    parts = "".join(f'<h2 id="part-{i}">{title}</h2>{body}' for i, (title, body) in enumerate(named))
-    return f"{opening[1]}<nav>{links}</nav>{parts}"
 
 
 def _summary(comparison: Comparison) -> str:
@@ -163,7 +152,3 @@ def _recipe(path: Path) -> str:
         return '<p class="missing">The run has no recipe.toml.</p>'
     text = escape(path.read_text(encoding="utf-8"))
     return f"<details><summary>recipe.toml</summary><pre>{text}</pre></details>"
-
-
-def _asset(name: str) -> str:
-    return (files("worldr1.evaluate") / name).read_text(encoding="utf-8")

@@ -72,12 +72,12 @@ def paint_error(error: Float[Tensor, "V H W"]) -> UInt8[Tensor, "V H W 3"]:
     """The error map's colours (`error_colors`), 0 to `FULL_SCALE`; hatched where the error is NaN."""
     colors = error_colors(256)
     index = (error.nan_to_num(0.0) / FULL_SCALE).clamp(0, 1).mul(255).round().long().cpu()
-    return _hatched(colors[index], error.isnan().cpu())
+    return hatched(colors[index], error.isnan().cpu())
 
 
 def paint_known(video: Float[Tensor, "V 3 H W"], error: Float[Tensor, "V H W"]) -> UInt8[Tensor, "V H W 3"]:
     """A video, hatched where the error is NaN."""
-    return _hatched(paint(video), error.isnan().cpu())
+    return hatched(paint(video), error.isnan().cpu())
 
 
 def paint(video: Float[Tensor, "V 3 H W"]) -> UInt8[Tensor, "V H W 3"]:
@@ -118,7 +118,7 @@ def thumbnail(video: Float[Tensor, "T 3 H W"]) -> str:
     return _webp(image, PICTURE_QUALITY)
 
 
-def _hatched(frames: UInt8[Tensor, "V H W 3"], unknown: Bool[Tensor, "V H W"]) -> UInt8[Tensor, "V H W 3"]:
+def hatched(frames: UInt8[Tensor, "V H W 3"], unknown: Bool[Tensor, "V H W"]) -> UInt8[Tensor, "V H W 3"]:
     """Diagonal grey stripes over the unknown pixels; a stripe is about a hundredth of the picture wide."""
     height, width = unknown.shape[-2:]
     stripe = max(2, round(max(height, width) / 100))

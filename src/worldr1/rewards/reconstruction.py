@@ -112,8 +112,7 @@ def compare_all_redrawn(
     target = torch.stack(list(videos))[:, frames]
     alphas = torch.stack([v.alphas for v in views]).to(target)
     colors = torch.stack([v.colors for v in views]).to(target)
-    covered = alphas >= config.covered_alpha
-    surface = (colors / alphas.clamp(min=config.covered_alpha)[:, :, None]).clamp(0, 1)
+    surface, covered = known_surface(colors, alphas, config.covered_alpha)
     drawn = torch.where(covered[:, :, None], surface, target)
     psnr = psnr_db(mse(_stacked(drawn), _stacked(target), covered.flatten(1, 2)))
     coverage = covered.double().mean((1, 2, 3))
@@ -122,6 +121,14 @@ def compare_all_redrawn(
         Redrawn(drawn=d, target=t, covered=c, coverage=share, psnr_db=db)
         for d, t, c, (share, db) in zip(drawn, target, covered, numbers, strict=True)
     ]
+
+
+def known_surface(
+    colors: Float[Tensor, "*views 3 H W"], alphas: Float[Tensor, "*views H W"], covered_alpha: float
+) -> tuple[Float[Tensor, "*views 3 H W"], Bool[Tensor, "*views H W"]]:
+    """Renders over `BEHIND_GREY` without what lies behind the Gaussians, and where there are any."""
+    covered = alphas >= covered_alpha
+    return (colors / alphas.clamp(min=covered_alpha).unsqueeze(-3)).clamp(0, 1), covered
 
 
 def reconstruction_score(mean_distance: float) -> float:

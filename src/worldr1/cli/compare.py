@@ -1,0 +1,142 @@
+"""`worldr1 compare`: what two or more evaluations of one suite differ in, prompt by prompt."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from worldr1.errors import InputError
+
+if TYPE_CHECKING:
+    from worldr1.evaluate.folder import EvaluationFolder
+    from worldr1.evaluate.paired import Difference, FolderComparison, PairedComparison
+
+DEFAULT_PAGE = Path("comparison.html")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `compare`."""
+    parser.add_argument(
+        "folders", nargs="+", metavar="DIR", help="of `worldr1 evaluate`; all are held against the first"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_PAGE, metavar="FILE", help=f"the page (default: {DEFAULT_PAGE})"
+    )
+    parser.add_argument("--metric", metavar="NAME", help="chooses the largest gains and losses (default: the PSNR)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the differences and write the page. Raises InputError for folders that cannot be compared."""
+    from worldr1.evaluate.comparison_page import write_comparison_page
+    from worldr1.evaluate.paired import compare_folders
+
+    if len(args.folders) < 2:
+        raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
+    if not args.out.parent.is_dir():
+        raise InputError(f"There is no folder {args.out.parent} for the page; make it, or give another --out.")
+    comparison = compare_folders([resolve(name) for name in args.folders], metric=args.metric)
+    if args.json:
+        print(json.dumps(comparison.as_json(), allow_nan=False))
+    else:
+        _print(comparison)
+    sys.stdout.flush()  # the numbers are there while the page is made
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("page", total=None)
+        page = write_comparison_page(
+            args.out,
+            comparison,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    return 0
+
+
+def resolve(name: str) -> "EvaluationFolder":
+    """The evaluation that a user named. Raises InputError if there is none."""
+    from worldr1.evaluate.folder import EvaluationFolder
+
+    if not Path(name).is_dir():
+        raise InputError(f"There is no folder {name}; make it with `worldr1 evaluate --out {name}`, or give another.")
+    return EvaluationFolder.load(name)
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+
+
+def _print(comparison: "FolderComparison") -> None:
+    from worldr1.evaluate.labels import LABELS, label_of
+
+    first = comparison.first.facts
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    print(f"suite {first.suite}, judged by {first.judge}, against {first.title}")
+    for folder, v in zip(comparison.folders, comparison.validity, strict=True):
+        print(
+            f"{folder.facts.title}: {v.share:.1%} of {v.asked} clips valid "
+            f"({v.rejected} rejected, {v.faults} faults, {v.missing} missing)"
+        )
+        if folder.facts.judged_by_reward:
+            print(f"warning: {folder.facts.title} is judged by its own reward; its numbers are no evidence")
+    for other in comparison.others:
+        named = [name for name in comparison.metrics if name in LABELS]
+        console.print(_table(other, [(label_of(name).text, other.of(name)) for name in named], "", first.title))
+        subsets = [(f"  {s.name.replace('_', ' ')}" if s.kind else s.name, s) for s in comparison.subsets]
+        found = [(text, other.of(comparison.metric, subset)) for text, subset in subsets]
+        console.print(_table(other, found, label_of(comparison.metric).text, first.title))
+        _print_worst(comparison, other)
+    shown = sum(d.is_shown for other in comparison.others for d in other.differences)
+    survivors = sum(d.survives for other in comparison.others for d in other.differences)
+    chance = round(0.05 * comparison.num_intervals)
+    print(
+        f"{comparison.num_intervals} intervals in all, {shown} exclude 0 (about {chance} would by chance), "
+        f"{survivors} after Holm (*)"
+    )
+
+
+def _table(other: "PairedComparison", rows: "list[tuple[str, Difference | None]]", title: str, first: str) -> Table:
+    """title: above the names of the rows; first: the first model's."""
+    from worldr1.evaluate.labels import label_of
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title)
+    for head in (first, other.folder.facts.title, "difference", "95 % interval", "won/tied/lost", "prompts"):
+        table.add_column(head, justify="right")
+    for name, d in rows:
+        if d is None:
+            continue
+        label = label_of(d.metric)
+        digits, better = label.decimals, label.better
+        verdict = "" if not (d.is_shown and better) else " better" if d.mean * better > 0 else " worse"
+        interval = f"{d.low:+.{digits}f} to {d.high:+.{digits}f}" if d.low > -float("inf") else "too few prompts"
+        table.add_row(
+            name,
+            f"{d.first:.{digits}f}",
+            f"{d.other:.{digits}f}",
+            f"{d.mean:+.{digits}f}{verdict}{'*' if d.survives else ''}",
+            interval,
+            f"{d.wins}/{d.ties}/{d.losses}" if better else "",
+            str(d.num),
+        )
+    return table
+
+
+def _print_worst(comparison: "FolderComparison", other: "PairedComparison") -> None:
+    """The chosen number again with invalid clips counted worst, where that is another number."""
+    from worldr1.evaluate.labels import label_of
+    from worldr1.evaluate.paired import Counting
+    from worldr1.evaluate.subsets import ALL
+
+    worst = other.of(comparison.metric, ALL, Counting.WORST)
+    if worst is None:
+        return
+    label = label_of(comparison.metric)
+    interval = f"{worst.low:+.{label.decimals}f} to {worst.high:+.{label.decimals}f}"
+    print(
+        f"with invalid clips counted worst: {label.text} {worst.mean:+.{label.decimals}f} ({interval}); "
+        f"{len(other.lost)} clips lost, {len(other.won)} won"
+    )
