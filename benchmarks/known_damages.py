@@ -47,7 +47,9 @@ def make_damage(kind: str, level: float, clips: Clips, index: int, generator: to
     """level: 0..1, from hardly visible to heavy. Displacements have an rms of 0.2 to 5 px over pixels and frames."""
     if kind in TIMES:
         source, strength = TIMES[kind](level, generator)
-        return Damage(kind=kind, strength=strength, source=source, displacement_px=torch.zeros(FRAMES, 2, HEIGHT, WIDTH))
+        return Damage(
+            kind=kind, strength=strength, source=source, displacement_px=torch.zeros(FRAMES, 2, HEIGHT, WIDTH)
+        )
     rms = 0.2 * 25**level
     field = FIELDS[kind](clips, index, generator)
     field = field * (rms / field.square().sum(1).mean().sqrt().clamp(min=1e-6))
