@@ -2,8 +2,8 @@
 
     python benchmarks/known_damages.py DIR      # a PNG of every kind: clean above damaged frames, at three strengths
 
-Fourteen kinds: warps of the whole picture, of one thing in it and of its layers, a camera that shakes or zooms, and time
-that is shuffled, held or slowed. No metric was made for most of them.
+Fourteen kinds: warps of the whole picture, of one thing in it and of its layers, a camera that shakes or zooms, and
+time that is shuffled, held or slowed. No metric was made for most of them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Every measure of a video: what it is called, in which unit, which way is better, which frames it compares, whose it is.
+"""Every measure of a video: its name, unit, which way is better, which frames it compares and whose formula it is.
 
 The one list of titles: `evaluate.labels` (tables and charts) and `evaluate.score_metrics` (`worldr1 score`) read it.
 """

@@ -7,6 +7,7 @@ part of this package: ours is the DIS flow of OpenCV (Kroeger et al. 2016), so t
 not called so. The real ones: `metrics.vbench`.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -42,10 +43,7 @@ def flow_motion(video: Float[Tensor, "T 3 H W"], fps: float) -> FlowMotion:
         raise InputError(f"Motion needs two frames at {SAMPLED_FPS} per second; the video has {len(video)} at {fps}.")
     frames, scale = _grey(sampled)
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    lengths = [
-        _top_mean(np.linalg.norm(flow.calc(a, b, None), axis=-1)) * scale
-        for a, b in zip(frames, frames[1:], strict=False)
-    ]
+    lengths = [_top_mean(np.linalg.norm(flow.calc(a, b, None), axis=-1)) * scale for a, b in pairwise(frames)]
     return FlowMotion(float(np.mean(lengths)), is_dynamic(lengths, len(frames)))
 
 

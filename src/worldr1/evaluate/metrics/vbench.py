@@ -193,7 +193,7 @@ def prepare(folder: Path, videos: Mapping[str, Path], prompts: Mapping[str, str]
 
 
 def command(python: Path, folder: Path, out: Path, dimensions: Sequence[str]) -> list[str]:
-    """What `run_vbench` starts, as a list of arguments. Raises InputError for a dimension custom input does not take."""
+    """The arguments that `run_vbench` starts. Raises InputError for a dimension that custom input does not take."""
     for name in dimensions:
         if name not in CUSTOM_INPUT:
             raise InputError(
