@@ -69,11 +69,11 @@ class GaussianParameters(nn.Module):
         self.opacity_logits = nn.Parameter(start.opacities.detach().clamp(0.01, 0.99).logit())
         self.color_logits = nn.Parameter(start.colors.detach().clamp(0.01, 0.99).logit())
 
-    def scene(self) -> Gaussians:
-        """What a renderer draws; differentiable."""
+    def scene(self, *, detached: bool = False) -> Gaussians:
+        """What a renderer draws; differentiable unless detached."""
         return Gaussians(
-            means=self.means,
-            quats=self.quats,
+            means=self.means.detach() if detached else self.means,
+            quats=self.quats.detach() if detached else self.quats,
             scales=self.log_scales.exp(),
             opacities=self.opacity_logits.sigmoid(),
             colors=self.color_logits.sigmoid(),
@@ -120,7 +120,7 @@ def fit_scene(
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        scene = parameters.scene()
+        scene = parameters.scene(detached=True)
         views = renderer(scene, poses[target], intrinsics[target], height=height, width=width, background=background)
         return scene, compare_redrawn(video, views, config=redrawing)
 
