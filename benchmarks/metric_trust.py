@@ -1,14 +1,16 @@
 """How far can each metric be trusted? Every measure beside the true geometric error of damaged clips.
 
-    python benchmarks/metric_trust.py [--scenes 15] [--sfm-scenes 6] [--workers 2] [--out docs/metric_trust.md]
+    python benchmarks/metric_trust.py --records FILE [--scenes 15] [--sfm-scenes 4] [--workers 2] [--out PAGE.md]
 
 Clips of the mini world whose geometry is known, damaged in fourteen ways of known displacement (known_damages.py),
 measured by `evaluate.metrics.measure` with two 3D models, the reward's and the judge, and structure from motion on a
-part of the scenes. The truth is `true_error`. With --out the tables replace what stands under "## Measured" there.
+part of the scenes. The truth is `true_error`. FILE keeps what was measured: a run that was stopped goes on, one that
+was finished only prints its tables. With --out they replace what stands under "## Measured" there.
 Intervals are 95 % bootstraps over scenes: the clips of one scene are not independent.
 """
 
 import argparse
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +46,7 @@ from worldr1.video_io import FRAMES_PER_SECOND
 
 SEED = 11
 BLUR_PX, WARP_PX = 1.5, 3.0
-REFERENCE_SCENES, BLUR_EVERY = 4, 5
+REFERENCE_SCENES, BLUR_EVERY = 3, 8
 """The plain clips are of the first scenes; every so many scenes' damaged clips are measured with blur too."""
 REFERENCES = ("perfect", "still", "shuffled", "warped", "noise")
 BLURRED = " + blur"
@@ -70,6 +72,8 @@ ON_GEOMETRY = (
     "trans_err_sum",
     "cam_mc_sum",
 )
+ALL_FRAMES = ("psnr_all_db", "ssim_all", "perceptual_all")
+"""Half of the cost of a clip, so that only the judge is asked for them."""
 LESS_IS_BETTER = ("residual_motion",)
 """Of the measures that say of themselves only that it depends: these clips have nothing that is meant to move."""
 SECTION = "## Measured"
@@ -162,34 +166,36 @@ def measure_batch(model: str, videos: Float[Tensor, "B T 3 H W"], moves: Sequenc
         )
         for video, path, one in zip(videos, requested, found, strict=True)
     ]
-    names = ON_IMAGES if model == IMAGE else ON_GEOMETRY
+    names = ON_IMAGES if model == IMAGE else [n for n in ON_GEOMETRY if model == "judge" or n not in ALL_FRAMES]
     return measure(clips, renderer=SplatRenderer(), perceptual=load_network(), names=names)
 
 
-def measure_all(samples: Sequence[Sample], sfm_scenes: int, workers: int) -> dict[str, float]:
-    """Fills every sample's values; returns wall seconds by model, as the workers spent them together."""
+def measure_all(samples: Sequence[Sample], sfm_scenes: int, workers: int, records: Path) -> dict[str, float]:
+    """Fills every sample's values; returns seconds of work by model. records: measured batches, a JSON line each."""
     jobs = []
-    for model in (SFM, *MODELS[:2], IMAGE):
+    for model in (IMAGE, *MODELS):
         mine = [s for s in samples if model != SFM or (s.scene < sfm_scenes and BLURRED not in s.kind)]
         jobs += [(model, mine[first : first + BATCH]) for first in range(0, len(mine), BATCH)]
-    seconds = dict.fromkeys((*MODELS, IMAGE), 0.0)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [
-            (
-                model,
-                some,
-                pool.submit(_timed, model, torch.stack([s.video for s in some]).numpy(), [s.move for s in some]),
-            )
-            for model, some in jobs
-        ]
-        for number, (model, some, future) in enumerate(futures, 1):
-            found, spent = future.result()
-            seconds[model] += spent
-            for sample, values in zip(some, found, strict=True):
+    names = [f"{model} {some[0].scene} {some[0].kind} {len(some)}" for model, some in jobs]
+    lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
+    done = {line["job"]: line for line in map(json.loads, lines)}
+    seconds = dict.fromkeys((IMAGE, *MODELS), 0.0)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, records.open("a") as file:
+        futures = {
+            name: pool.submit(_timed, model, torch.stack([s.video for s in some]).numpy(), [s.move for s in some])
+            for name, (model, some) in zip(names, jobs, strict=True)
+            if name not in done
+        }
+        for name, (model, some) in zip(names, jobs, strict=True):
+            if name in futures:
+                found, spent = futures[name].result()
+                done[name] = {"job": name, "values": found, "seconds": spent}
+                file.write(json.dumps(done[name]) + "\n")
+                file.flush()
+            seconds[model] += done[name]["seconds"]
+            for sample, values in zip(some, done[name]["values"], strict=True):
                 sample.asked.add(model)
-                sample.values.update({(model, name): value for name, value in values.items()})
-            if number % 20 == 0:
-                print(f"{number} of {len(futures)} batches", flush=True)
+                sample.values.update({(model, measured): value for measured, value in values.items()})
     return seconds
 
 
@@ -378,7 +384,7 @@ def _raw(name: str) -> str:
     return "" if _better(name) else " (raw)"
 
 
-def report(samples: Sequence[Sample], seconds: Mapping[str, float], wall: float, about: str) -> str:
+def report(samples: Sequence[Sample], seconds: Mapping[str, float], about: str) -> str:
     """All tables in Markdown. about: command, commit and machine."""
     damaged = sum(s.kind in KINDS for s in samples)
     spent = ", ".join(f"{model} {value:.0f} s" for model, value in seconds.items())
@@ -392,7 +398,7 @@ def report(samples: Sequence[Sample], seconds: Mapping[str, float], wall: float,
         ("Refused", lambda: refused(samples)),
     ]
     body = "\n\n".join(f"### {title}\n\n{make()}" for title, make in sections)
-    cost = f"{damaged} damaged clips of known error; {wall / 60:.1f} minutes ({spent}, over all workers)."
+    cost = f"{damaged} damaged clips of known error; seconds of work: {spent}."
     return f"```\n{about}\n```\n\n{cost}\n\n{body}\n"
 
 
@@ -400,7 +406,8 @@ def main() -> None:
     """Prints the tables; writes them with --out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=15)
-    parser.add_argument("--sfm-scenes", type=int, default=6)
+    parser.add_argument("--sfm-scenes", type=int, default=4)
+    parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path)
@@ -410,8 +417,8 @@ def main() -> None:
     with torch.no_grad():
         samples = make_samples(args.scenes, args.seed)
     print(f"{len(samples)} clips made in {time.monotonic() - begin:.0f} s", flush=True)
-    seconds = measure_all(samples, args.sfm_scenes, args.workers)
-    text = report(samples, seconds, time.monotonic() - begin, about)
+    seconds = measure_all(samples, args.sfm_scenes, args.workers, args.records)
+    text = report(samples, seconds, about)
     print(text)
     if args.out is not None:
         before = args.out.read_text(encoding="utf-8").split(SECTION)[0].rstrip()

@@ -43,7 +43,8 @@ def flow_motion(video: Float[Tensor, "T 3 H W"], fps: float) -> FlowMotion:
         raise InputError(f"Motion needs two frames at {SAMPLED_FPS} per second; the video has {len(video)} at {fps}.")
     frames, scale = _grey(sampled)
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    lengths = [_top_mean(np.linalg.norm(flow.calc(a, b, start), axis=-1)) * scale for a, b in pairwise(frames)]
+    flows = (flow.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in pairwise(frames))  # it fills what it gets
+    lengths = [_top_mean(np.linalg.norm(one, axis=-1)) * scale for one in flows]
     return FlowMotion(float(np.mean(lengths)), is_dynamic(lengths, len(frames)))
 
 
