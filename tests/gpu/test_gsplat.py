@@ -7,6 +7,7 @@ import torch
 from worldr1.backends.gsplat import GsplatRenderer
 from worldr1.errors import InputError
 from worldr1.scene.splat import SplatRenderer
+from worldr1.scene.splat_reference import ReferenceRenderer
 from worldr1.types import Gaussians, RenderedViews, intrinsics_px
 
 pytestmark = pytest.mark.gpu
@@ -85,3 +86,21 @@ def test_lifted_frames_differ_only_where_float32_cannot_tell_depths_apart(render
     assert row.difference is not None
     assert row.difference.share <= splat.TIED_SHARE
     assert row.difference.mean < 1e-4
+
+
+def test_gradients_equal_the_definition_s(renderer: GsplatRenderer) -> None:
+    """What 3DGS optimisation (`evaluate.metrics.splat_fit`) descends on."""
+    poses, intrinsics = cameras(1)
+    wanted = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(3))
+    found = []
+    for draw, device in ((renderer, "cuda"), (ReferenceRenderer(), "cpu")):
+        gaussians = scene(40, 2)
+        parts = {
+            n: getattr(gaussians, n).to(device).requires_grad_() for n in ("means", "scales", "opacities", "colors")
+        }
+        drawn = draw(Gaussians(**parts, quats=gaussians.quats.to(device)), poses, intrinsics, **SIZE).colors[0]
+        (drawn.cpu().double() - wanted).square().mean().backward()
+        found.append({name: part.grad.cpu().double() for name, part in parts.items()})
+    for name, gradient in found[0].items():
+        error = (gradient - found[1][name]).norm() / found[1][name].norm()
+        assert float(error) < 0.05, (name, float(error))

@@ -19,7 +19,7 @@ MAX_PAIRS_PER_CALL = 16_000_000
 
 
 class GsplatRenderer:
-    """Renderer on a CUDA device; draws what `scene.splat_reference` defines, in float32.
+    """Renderer on a CUDA device; draws what `scene.splat_reference` defines, in float32, and hands gradients on.
 
     Making one imports gsplat, which compiles its kernels the first time on a machine (44 s on an H200 with 16 cores;
     keep the folder TORCH_EXTENSIONS_DIR to skip that). Raises InputError where CUDA, gsplat or nvcc is missing.
@@ -76,7 +76,6 @@ class GsplatRenderer:
             views += self._render_together(scenes[some], *cameras, views_per_call, (width, height), background)
         return views
 
-    @torch.no_grad()
     def _render_together(
         self,
         scenes: Sequence[Gaussians],

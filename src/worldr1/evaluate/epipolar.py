@@ -4,7 +4,7 @@ After Epipolar-DPO (arXiv 2510.21615; research/reward3d.md 3f): SIFT, Lowe's rat
 fundamental matrix a pair, the mean square root of the Sampson distance in pixels. Ours are the pairs, the robust fit
 and the cap.
 
-**Pairs**: all (i, i + gap) with gap a quarter of the clip, as in `metrics.residual_motion`. Neighbouring frames are
+**Pairs**: all (i, i + gap) with gap a quarter of the clip, as in `scene.residual_motion`. Neighbouring frames are
 left out: over so short a baseline any matrix fits, whatever was filmed.
 
 **Cap**: the matrix is fitted robustly (RANSAC, then the eight-point fit of its inliers), but the mean is over *all*

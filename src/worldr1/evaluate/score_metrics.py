@@ -1,12 +1,13 @@
-"""What the figures of a scored shot are called, in which unit, which way is better, and under which id they are kept.
+"""How `worldr1 score` shows the figures of a shot, and under which id they are kept.
 
-The table of `worldr1 score`, its page and its JSON all read this list, so that a figure has one name.
+Its table, page and JSON all read this list. What a figure is called, its unit and which way is better stand in the
+catalogue of all measures (`evaluate.metrics`).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from worldr1.errors import InputError
+from worldr1.evaluate.metrics.catalogue import CATALOGUE, Better
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,11 +16,8 @@ class ScoreMetric:
 
     field: str
     """Of `ShotScore`."""
-    title: str
-    unit: str = ""
-    """What follows the number; "" if the format says it or it is a plain number."""
-    better: Literal["higher", "lower", ""]
-    """"": neither by itself."""
+    measure: str
+    """Its name in the catalogue."""
     meaning: str
     """One line for somebody who sees it for the first time."""
     format: str
@@ -31,6 +29,21 @@ class ScoreMetric:
     version: int = 1
     """Raised when the same video gets another value by a change of ours."""
 
+    @property
+    def title(self) -> str:
+        """Of the catalogue."""
+        return CATALOGUE[self.measure].title
+
+    @property
+    def unit(self) -> str:
+        """What follows the number; "" if the format says it or it is a plain number."""
+        return CATALOGUE[self.measure].unit
+
+    @property
+    def better(self) -> Better:
+        """ "": neither by itself."""
+        return CATALOGUE[self.measure].better
+
     def text(self, value: float | None) -> str:
         """The number without its unit; "-" where there is none."""
         return "-" if value is None else format(value, self.format).replace("%", " %")
@@ -39,33 +52,28 @@ class ScoreMetric:
 SCORE_METRICS: tuple[ScoreMetric, ...] = (
     ScoreMetric(
         field="consistency",
-        title="3D consistency",
-        better="higher",
+        measure="consistency",
         meaning="Share of what changes in the picture within a quarter of the shot that one rigid 3D scene explains.",
         format=".0%",
         frames="even-odd",
     ),
     ScoreMetric(
         field="psnr_holdout",
-        title="PSNR of held-out frames",
-        unit="dB",
-        better="higher",
+        measure="psnr_holdout_db",
         meaning="How close the re-rendered pixels come to the video's, over the covered ones.",
         format=".1f",
         frames="even-odd",
     ),
     ScoreMetric(
         field="ssim_holdout",
-        title="SSIM of held-out frames",
-        better="higher",
+        measure="ssim_holdout",
         meaning="Likeness of local structure between re-render and video; 1 is equal.",
         format=".3f",
         frames="even-odd",
     ),
     ScoreMetric(
         field="perceptual_holdout",
-        title="Perceptual distance of held-out frames",
-        better="lower",
+        measure="perceptual_holdout",
         meaning="How different re-render and video look to a neural network; 0 is equal.",
         format=".3f",
         frames="even-odd",
@@ -73,77 +81,63 @@ SCORE_METRICS: tuple[ScoreMetric, ...] = (
     ),
     ScoreMetric(
         field="coverage",
-        title="Covered pixels",
-        better="higher",
+        measure="coverage",
         meaning="Share of the held-out pixels that the 3D scene reaches; the others are not judged.",
         format=".0%",
         frames="even-odd",
     ),
     ScoreMetric(
         field="mvcs_scale_free",
-        title="Depth agreement (MVCS, scale-free)",
-        better="higher",
+        measure="mvcs_scale_free",
         meaning="Whether the depths of neighbouring frames agree, whatever the scene's scale; 1 is equal.",
         format=".3f",
         frames="neighbours",
     ),
     ScoreMetric(
         field="mvcs",
-        title="Depth agreement (MVCS)",
-        better="higher",
+        measure="mvcs",
         meaning="The same in the reconstructor's own scale: compare it only between videos of one reconstructor.",
         format=".3f",
         frames="neighbours",
     ),
     ScoreMetric(
         field="epipolar_px",
-        title="Epipolar error",
-        unit="px",
-        better="lower",
+        measure="epipolar_px",
         meaning="How far matched points lie from where a rigid scene allows them.",
         format=".2f",
         frames="matched-pairs",
     ),
     ScoreMetric(
         field="residual_motion",
-        title="Motion that the camera does not explain",
-        unit="grey levels of 0..1",
-        better="",
+        measure="residual_motion",
         meaning="Near 0 if nothing moves, swims or flickers by itself; a scene that is meant to move has more.",
         format=".4f",
         frames="quarter-clip-apart",
     ),
     ScoreMetric(
         field="camera_travel",
-        title="Camera travel",
-        unit="depth units",
-        better="",
+        measure="travel_depth_units",
         meaning="Largest distance of the camera from its start; 1 is the median depth of the first frame.",
         format=".3f",
         frames="all",
     ),
     ScoreMetric(
         field="camera_rotation_deg",
-        title="Camera turn",
-        unit="degrees",
-        better="",
+        measure="travel_deg",
         meaning="Largest turn of the camera from its start.",
         format=".1f",
         frames="all",
     ),
     ScoreMetric(
         field="translation_error",
-        title="Error of the camera's path",
-        better="lower",
+        measure="translation_error",
         meaning="Mean distance from the requested path, as a share of its length.",
         format=".1%",
         frames="all",
     ),
     ScoreMetric(
         field="rotation_error_deg",
-        title="Error of the camera's direction",
-        unit="degrees",
-        better="lower",
+        measure="rotation_error_deg",
         meaning="Mean turn between the requested and the recovered camera.",
         format=".2f",
         frames="all",

@@ -82,7 +82,7 @@ class ShotScore:
     camera_rotation_deg: float | None = None
     """Largest rotation from the first camera."""
     residual_motion: float | None = None
-    """`metrics.residual_motion`: what changes beyond what the camera explains, in grey levels of 0..1."""
+    """`scene.residual_motion`: what changes beyond what the camera explains, in grey levels of 0..1."""
     translation_error: float | None = None
     """Of the requested path (`rewards.trajectory`): a share of its length. None without a request."""
     rotation_error_deg: float | None = None

@@ -15,7 +15,7 @@ from worldr1.evaluate.records import MotionGroup, VideoRecord
 from worldr1.seeding import make_generator
 from worldr1.types import Status
 
-PSNR_NAMES = ("psnr_holdout_db", "psnr_db")
+PSNR_NAMES = ("psnr_holdout_db", "psnr_db", "psnr_all_db", "psnr_fit_holdout_db", "psnr_fit_all_db")
 """Measures in dB: pooled as mean squared errors, because a mean of PSNRs is ruled by its best clips."""
 REWARD, FAULTS, REJECTIONS = "reward", "fault_fraction", "rejected_fraction"
 CONFIDENCE = 0.95

@@ -191,16 +191,34 @@ def warp(
     num, frames, _, height, width = video.shape
     if num == 0:
         return video
-    coarse = torch.randn(num, 2, 5, 4, 6, generator=generator).to(video.device)
+    return displace(video, smooth_displacement(amplitude_px, (frames, height, width), generator).to(video.device))
+
+
+def smooth_displacement(
+    amplitude_px: Float[Tensor, " N"], size: tuple[int, int, int], generator: torch.Generator
+) -> Float[Tensor, "N T 2 H W"]:
+    """Smooth random displacements (x, y) in pixels of rms `amplitude_px` that change over time; 0 in frame 0.
+
+    size: frames, height, width.
+    """
+    num = len(amplitude_px)
+    coarse = torch.randn(num, 2, 5, 4, 6, generator=generator)
     coarse = coarse - coarse[:, :, :1]
-    field = torch.nn.functional.interpolate(coarse, (frames, height, width), mode="trilinear", align_corners=True)
+    field = torch.nn.functional.interpolate(coarse, size, mode="trilinear", align_corners=True)
     rms = field.pow(2).mean((1, 2, 3, 4), keepdim=True).sqrt()
-    field = field / rms * amplitude_px.to(video.device)[:, None, None, None, None]
+    return (field / rms * amplitude_px[:, None, None, None, None].cpu()).movedim(1, 2)
+
+
+def displace(
+    video: Float[Tensor, "N T 3 H W"], displacement_px: Float[Tensor, "N T 2 H W"]
+) -> Float[Tensor, "N T 3 H W"]:
+    """Every pixel q of a frame shows what was at q + displacement (x, y); beyond the image it is mirrored."""
+    height, width = video.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    grid_x = (x.to(video.device) + field[:, 0]) / width * 2 - 1
-    grid_y = (y.to(video.device) + field[:, 1]) / height * 2 - 1
+    grid_x = (x.to(video.device) + displacement_px[:, :, 0]) / width * 2 - 1
+    grid_y = (y.to(video.device) + displacement_px[:, :, 1]) / height * 2 - 1
     grid = torch.stack([grid_x, grid_y], -1).flatten(0, 1)
     warped = torch.nn.functional.grid_sample(
         video.flatten(0, 1), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    return warped.unflatten(0, (num, frames))
+    return warped.unflatten(0, video.shape[:2])

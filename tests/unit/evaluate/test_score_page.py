@@ -159,7 +159,7 @@ def test_every_figure_has_a_row_with_value_unit_direction_and_id(tmp_path: Path)
     assert rows["Perceptual distance of held-out frames"][1:3] == ["0.046", "lower is better"]
     assert rows["Perceptual distance of held-out frames"][4] == "perceptual_holdout@1;mini-trunk;sfm;even-odd;24-frames"
     assert rows["Camera travel"][1:3] == ["0.612 depth units", "neither by itself"]
-    assert rows["Error of the camera's path"][1] == "not measured"
+    assert rows["Translation error"][1] == "not measured"
     assert len(rows) == len(SCORE_METRICS) + 1  # the head
 
 

@@ -1,7 +1,8 @@
-"""What a reconstruction tells beyond re-rendering: do the depths of its frames agree?
+"""MVCS: do the depths of neighbouring frames agree?
 
 Frames' pixels are looked up in one another through depth and pose (`scene.frame_lookup`); the sky, which has no depth,
-does not count. Whether anything moves by itself: `scene.residual_motion`.
+does not count. The video itself has no say: it is the 3D model that answers, so its name belongs to every value
+(`depth_model_note`). Whether anything moves by itself: `scene.residual_motion`.
 """
 
 from dataclasses import dataclass
@@ -45,3 +46,11 @@ def multi_view_consistency(reconstruction: Reconstruction) -> MultiViewConsisten
     return MultiViewConsistency(
         score=float(torch.exp(-error)), scale_free=float(torch.exp(-error / reconstruction.median_depth**2))
     )
+
+
+def depth_model_note(judge: str, reward_model: str = "") -> str:
+    """What a table says under values that a 3D model's depth decides. reward_model: "" if unknown or none."""
+    note = f"Depth and poses by {judge}."
+    if reward_model and judge == reward_model:
+        return f"{note} Warning: it is the 3D model that the reward used, so training has aimed at these values."
+    return note if reward_model else f"{note} Which 3D model the reward used is not known."
