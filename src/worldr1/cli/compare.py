@@ -22,8 +22,13 @@ DEFAULT_PAGE = Path("comparison.html")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `compare`."""
     parser.add_argument(
-        "folders", nargs="+", metavar="DIR", help="of `worldr1 evaluate`; all are held against the first"
+        "folders",
+        nargs="+",
+        metavar="DIR",
+        help="of `worldr1 evaluate`; all are held against the first. base, mini-r1 and truth are the mini world's own, "
+        "and evaluated first if need be (10 minutes each on two CPU cores)",
     )
+    parser.add_argument("--limit", type=int, metavar="N", help="of what is evaluated here: the suite's first N prompts")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_PAGE, metavar="FILE", help=f"the page (default: {DEFAULT_PAGE})"
     )
@@ -35,12 +40,16 @@ def run(args: argparse.Namespace) -> int:
     """Print the differences and write the page. Raises InputError for folders that cannot be compared."""
     from worldr1.evaluate.comparison_page import write_comparison_page
     from worldr1.evaluate.paired import compare_folders
+    from worldr1.evaluate.published import published_rows
 
     if len(args.folders) < 2:
         raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
     if not args.out.parent.is_dir():
         raise InputError(f"There is no folder {args.out.parent} for the page; make it, or give another --out.")
-    comparison = compare_folders([resolve(name) for name in args.folders], metric=args.metric)
+    if args.limit is not None and args.limit < 1:
+        raise InputError(f"--limit must be at least 1, got {args.limit}")
+    folders = [resolve(name, limit=args.limit) for name in args.folders]
+    comparison = compare_folders(folders, metric=args.metric)
     if args.json:
         print(json.dumps(comparison.as_json(), allow_nan=False))
     else:
@@ -51,16 +60,23 @@ def run(args: argparse.Namespace) -> int:
         page = write_comparison_page(
             args.out,
             comparison,
+            published=published_rows(folders[0].facts.suite),
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0
 
 
-def resolve(name: str) -> "EvaluationFolder":
-    """The evaluation that a user named. Raises InputError if there is none."""
+def resolve(name: str, *, limit: int | None = None) -> "EvaluationFolder":
+    """The evaluation that a user named: a folder, or one of `NAMED`, which is evaluated if need be.
+
+    Raises InputError if there is none.
+    """
+    from worldr1.cli.evaluate import NAMED, evaluate_named
     from worldr1.evaluate.folder import EvaluationFolder
 
+    if name in NAMED and not Path(name).exists():
+        return evaluate_named(name, limit=limit)
     if not Path(name).is_dir():
         raise InputError(f"There is no folder {name}; make it with `worldr1 evaluate --out {name}`, or give another.")
     return EvaluationFolder.load(name)

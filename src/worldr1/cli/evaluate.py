@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 EXPORT_CLIP = (81, 480, 832)
 """Frames, height and width of exported poses: Wan's."""
+NAMED = {"base": (), "mini-r1": ("--lora", "mini-r1"), "truth": ("--model", "truth")}
+"""What `worldr1 compare` evaluates by itself, on the mini suite: the words that say so here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--judge-weights", default="", metavar="DIR|HUB", help="of Depth Anything 3: a folder or a hub name"
     )
     parser.add_argument(
+        "--lpips", type=Path, metavar="FILE", help="alexnet-owt-7be5be79.pth: measure LPIPS too (docs/models.md)"
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="of the evaluation (default: evaluations/SUITE-TITLE); goes on there"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the suite's first N prompts: spread as the whole is")
@@ -59,26 +64,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, or go on, and print the table; 0. Raises InputError for what cannot be evaluated."""
+    """Evaluate, or go on, print the table and write the report; 0. Raises InputError for what cannot be evaluated."""
     suite = load_suite(args.suite)
     for name in ("samples", "limit"):
         if (number := getattr(args, name)) is not None and number < 1:
             raise InputError(f"--{name} must be at least 1, got {number}")
     if args.export_suite is not None:
         return _export(args, suite)
+    folder = _evaluate(args, suite)
+    _print(folder, suite, as_json=args.json)
+    sys.stdout.flush()  # the numbers are there while the page is made
+    print(f"report: {_write_report(folder, suite)}", file=sys.stderr)
+    return 0
+
+
+def evaluate_named(name: str, *, limit: int | None = None) -> "EvaluationFolder":
+    """The mini suite by a model of `NAMED`, as `worldr1 evaluate` does it: what is there already is not done again."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = [*NAMED[name], "--title", name, *([] if limit is None else ["--limit", str(limit)])]
+    return _evaluate(parser.parse_args(words), load_suite(MINI))
+
+
+def _evaluate(args: argparse.Namespace, suite: Suite) -> "EvaluationFolder":
     source = find_source(args, suite)
     name = args.judge or default_judge(suite, real_model=args.videos is None and args.model not in (MINI, "truth"))
     check_judge(name, weights=args.judge_weights)
     out = args.out or Path("evaluations") / _slug(f"{suite.name}-{source.title}")
     folder = _open(out, _facts(source, suite, name))
     try:
-        _make_and_judge(folder, source, lambda: load_judge_model(name, suite, weights=args.judge_weights))
+        _make_and_judge(
+            folder, source, lambda: load_judge_model(name, suite, weights=args.judge_weights, lpips=args.lpips)
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the same command goes on: {out} has all that is done") from None
-    # the report of `evaluate.pages` is written here: it needs nothing but the folder
     print(f"wrote {folder.path}", file=sys.stderr)
-    _print(folder, suite, as_json=args.json)
-    return 0
+    return folder
+
+
+def _write_report(folder: "EvaluationFolder", suite: Suite) -> Path:
+    from worldr1.evaluate.evaluation_page import write_evaluation_report
+    from worldr1.evaluate.published import published_rows
+
+    return write_evaluation_report(folder, published=published_rows(suite.name))
 
 
 def _export(args: argparse.Namespace, suite: Suite) -> int:
@@ -176,14 +204,18 @@ def _judge(
 ) -> None:
     """A record of each; notes (of keys): what readers must know is added."""
     from worldr1.evaluate.folder import VIDEOS
+    from worldr1.evaluate.pictures import save_pictures
+    from worldr1.types import Status
 
     print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
     with bar("judging", len(left)) as advance:
         for video in left:
             begin = monotonic()
             found = judge(folder.path / VIDEOS / video.name, video)
+            if found.record.status is Status.OK and found.reconstruction is not None:
+                clip = found.clip.to(judge.device)
+                save_pictures(folder, found.record, clip, found.reconstruction, judge.renderer)
             folder.append(found.record)
-            # pictures of the shown videos (`evaluate.pages`, save_pictures) are made here: found has all they need
             _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
             if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
                 notes |= dict.fromkeys(found.notes)

@@ -1,6 +1,7 @@
 """The 3D models that `evaluate` may judge by, and which one judges where nobody says."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,17 @@ def judge_device(name: str) -> str:
     return "cpu" if name == SFM else choose_device()
 
 
-def load_judge_model(name: str, suite: "Suite", *, weights: str = "") -> "FileJudge":
-    """A judge that `check_judge` has passed. weights: of Depth Anything 3. Raises InputError for unusable weights."""
-    return JUDGES[name](name, suite, weights)
+def load_judge_model(name: str, suite: "Suite", *, weights: str = "", lpips: Path | None = None) -> "FileJudge":
+    """A judge that `check_judge` has passed. weights: of Depth Anything 3; lpips: of LPIPS's trunk; None: no LPIPS.
+
+    Raises InputError for unusable weights.
+    """
+    judge = JUDGES[name](name, suite, weights)
+    if lpips is None:
+        return judge
+    from worldr1.backends.lpips import LpipsConfig, load_lpips
+
+    return replace(judge, perceptual=load_lpips(LpipsConfig(trunk=str(lpips)), judge.device))
 
 
 def reward_model_of(lora: Path) -> str | None:
@@ -93,9 +102,11 @@ def _load_mini(name: str, suite: "Suite", weights: str) -> "FileJudge":
     reconstructor = load_judge(device) if name == JUDGE else load_reconstructor(device)
     # the probe knows the words of its own world alone
     onlooker = WordProbe(load_probe(device)) if suite.mini else None
+    renderer = build_renderer(device)
     return FileJudge(
         name=name,
-        judge=Judge(AtLength(reconstructor, frames), build_renderer(device), onlooker=onlooker),
+        judge=Judge(AtLength(reconstructor, frames), renderer, onlooker=onlooker),
+        renderer=renderer,
         licence=reconstructor.licence,
         device=device,
         frames=frames,
@@ -109,9 +120,15 @@ def _load_sfm(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.evaluate.suite_videos import FileJudge
     from worldr1.scene.splat import SplatRenderer
 
-    reconstructor = SfmReconstructor()
-    judge = Judge(reconstructor, SplatRenderer())
-    return FileJudge(name=name, judge=judge, licence=reconstructor.licence, device="cpu", frames=FRAMES)
+    reconstructor, renderer = SfmReconstructor(), SplatRenderer()
+    return FileJudge(
+        name=name,
+        judge=Judge(reconstructor, renderer),
+        renderer=renderer,
+        licence=reconstructor.licence,
+        device="cpu",
+        frames=FRAMES,
+    )
 
 
 def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudge":
@@ -122,8 +139,15 @@ def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudg
 
     device = judge_device(name)
     reconstructor = load_depth_anything3(DepthAnything3Config(model=name, weights=weights), device)
-    judge = Judge(reconstructor, build_renderer(device))
-    return FileJudge(name=name, judge=judge, licence=reconstructor.licence, device=device, frames=FRAMES)
+    renderer = build_renderer(device)
+    return FileJudge(
+        name=name,
+        judge=Judge(reconstructor, renderer),
+        renderer=renderer,
+        licence=reconstructor.licence,
+        device=device,
+        frames=FRAMES,
+    )
 
 
 JUDGES: "dict[str, Callable[[str, Suite, str], FileJudge]]" = {

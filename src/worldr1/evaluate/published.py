@@ -77,6 +77,23 @@ def load_published() -> Published:
     return read_published(json.loads(FILE.read_text(encoding="utf-8")))
 
 
+def published_rows(suite: str) -> list[dict[str, Any]]:
+    """The rows for a suite's page, as `evaluation_tables.published_tables` takes them."""
+    published = load_published()
+    rows = []
+    for table in published.for_suite(suite):
+        for row in table.rows:
+            values = {_heading(published.metrics[name]): value for name, value in row.values.items()}
+            model = ", ".join(text for text in (row.method, row.variant, row.scene_type) if text)
+            about = {"table": f"{table.id}: {table.title}", "source": table.source, "note": table.note}
+            rows.append({"model": model, "values": values, **about})
+    return rows
+
+
+def _heading(metric: PublishedMetric) -> str:
+    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+
+
 def read_published(content: Mapping[str, Any]) -> Published:
     """Reads and checks: no unknown field or metric, no table or row twice, every number finite, every row with one.
 

@@ -12,11 +12,14 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.fitting import ClipSize, evenly, fit
 from worldr1.evaluate.judging import Judge, Looked, record_of
+from worldr1.evaluate.metrics import JudgedClip, measure
 from worldr1.evaluate.records import VideoRecord
 from worldr1.evaluate.suites import Suite, SuitePrompt
 from worldr1.footage import FootageConfig, Shot, read_shots
+from worldr1.protocols import PerceptualDistance, Renderer
 from worldr1.seeding import derive_seed
 from worldr1.types import Reconstruction, Status, Trajectory
+from worldr1.video_io import video_facts
 
 MIN_FRAMES = 5
 """Three frames to build the scene from, two to test it with."""
@@ -86,10 +89,14 @@ class FileJudge:
     name: str
     """As `--judge` knows it."""
     judge: Judge
+    renderer: Renderer
+    """That the judge draws with."""
     licence: str
     device: str
     frames: int
     """A longer video is thinned to so many, evenly."""
+    perceptual: PerceptualDistance | None = None
+    """None: no perceptual distances are measured."""
     size: ClipSize | None = None
     """The only one that its 3D model takes; None: any, made at most 416 pixels long."""
 
@@ -111,15 +118,28 @@ class FileJudge:
             looked = Looked(record_of(task, Status.REJECTED, reason, {}), None)
         else:
             (looked,) = self.judge.look(clip[None].to(self.device), [task])
-        # the measures of `evaluate.metrics.measure` join looked.record.measures here
         record = replace(
             looked.record,
+            measures=self._more(file, clip, task, looked) | looked.record.measures,
             video=video.name,
             sample=video.sample,
             scene_type=video.prompt.scene_type,
             long_horizon=video.prompt.long_horizon,
         )
         return Judged(record, clip, looked.reconstruction, shots[0].notes)
+
+    def _more(self, file: Path, clip: Float[Tensor, "T 3 H W"], task: Task, looked: Looked) -> dict[str, float]:
+        """What the catalogue has beyond the judge's own measures; without a valid geometry of the pictures alone."""
+        facts = video_facts(file)
+        judged = JudgedClip(
+            video=clip.to(self.device),
+            fps=float(facts.frames_per_second * len(clip) / facts.num_frames),
+            prompt=task.prompt,
+            requested=task.path,
+            reconstruction=looked.reconstruction if looked.record.status is Status.OK else None,
+        )
+        (found,) = measure([judged], renderer=self.renderer, perceptual=self.perceptual)
+        return found
 
 
 def missing(videos: Sequence[SuiteVideo], folder: Path) -> list[SuiteVideo]:
