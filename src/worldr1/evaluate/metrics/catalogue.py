@@ -262,7 +262,8 @@ _ENTRIES = (
     *_camera_sums(),
     MetricInfo(
         name="image_gradient",
-        title="Image gradient, falls with blur",
+        title="Image gradient",
+        unit="falls with blur",
         better="",
         decimals=4,
         group_note="What errors in grey levels must be read beside: blur makes them small.",
