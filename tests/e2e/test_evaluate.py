@@ -184,3 +184,19 @@ def test_the_packaged_adapter_says_by_its_recipe_what_rewarded_it() -> None:
     from worldr1.cli.judges import reward_model_of
 
     assert reward_model_of(shipped_adapter()) == "mini"
+
+
+def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "base", "truth", "--limit", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["comparisons"][0]["against"] == "base"
+    base, truth = (EvaluationFolder.load(tmp_path / "evaluations" / f"mini-{name}") for name in ("base", "truth"))
+    assert [len(folder.records) for folder in (base, truth)] == [1, 1]
+    assert {"psnr_holdout_db", "psnr_all_db", "mvcs", "dis_motion_px", "words"} <= set(base.records[0].measures)
+    assert len(list(base.path.glob("redrawn/*.mp4"))) == len(list(base.path.glob("points/*.json"))) == 1
+    made = {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")}
+    assert main(["compare", "base", "truth", "--limit", "1"]) == 0
+    assert {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")} == made

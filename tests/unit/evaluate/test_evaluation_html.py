@@ -138,7 +138,7 @@ def test_the_command_prints_a_table_or_json_and_refuses_in_one_sentence(
     assert json.loads(capsys.readouterr().out)["comparisons"][0]["against"] == "base"
     for wrong, sentence in (
         ([folders[0]], "Give two folders"),
-        (["base", "mini-r1"], "worldr1 evaluate --out base"),
+        (["mine", "yours"], "worldr1 evaluate --out mine"),
         ([*folders, "--metric", "fid"], "No video has the metric 'fid'"),
         ([*folders, "--out", str(tmp_path / "no" / "page.html")], "no folder"),
     ):
