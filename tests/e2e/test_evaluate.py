@@ -142,7 +142,7 @@ def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> N
     assert (
         facts.title == "mini + mini-r1" and facts.source["lora"] == "mini-r1" and len(facts.source["lora_sha256"]) == 64
     )
-    for word in ("valid: 100.0%", "PSNR of held-out frames (dB)", "Words of the prompt", "cost: sampling"):
+    for word in ("valid: 100.0%", "PSNR of held-out frames (dB)", "words that the video shows", "cost: sampling"):
         assert word in printed.out
 
 

@@ -29,7 +29,7 @@ def test_every_section_makes_its_table(
     monkeypatch.setattr(WanPolicy, "compile", lambda self, **options: asked.append(options["dynamic"]))
     out = tmp_path / "numbers.md"
     full_size.main(["tiny", *DRY, "--out", str(out)])
-    assert asked == [None, True, None, None]
+    assert asked == [None, True, None, None, None]
     text = out.read_text()
     assert capsys.readouterr().out.rstrip("\n") == text.rstrip("\n")
     assert text.startswith("command: ") and "tiny-wan with random weights, bfloat16; 48 x 32, 9 frames" in text
@@ -38,7 +38,7 @@ def test_every_section_makes_its_table(
     rows = [row for table in tables.values() for row in table]
     assert all(float(seconds) > 0 and peak == "-" for _, seconds, peak, _ in rows)
     names = [row[0] for row in rows]
-    assert len(set(names)) == len(names) == 5 + 4 + 6 + 4 + 3
+    assert len(set(names)) == len(names) == 5 + 5 + 6 + 4 + 3
     merged = next(row[3] for row in tables["merge"] if row[0] == "forward, LoRA merged")
     assert merged.startswith("merged / base = ")
     assert float(merged.rpartition(" ")[2]) > 0, "the LoRA changes something"
