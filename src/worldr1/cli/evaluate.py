@@ -21,8 +21,9 @@ from worldr1.evaluate.suites import SUITES, Suite, load_suite
 
 if TYPE_CHECKING:
     from worldr1.evaluate.folder import EvaluationFolder, Facts
+    from worldr1.evaluate.subsets import Estimate
     from worldr1.evaluate.suite_videos import FileJudge, SuiteVideo
-    from worldr1.evaluate.summary import Estimate, GroupSummary
+    from worldr1.evaluate.summary import GroupSummary
 
 EXPORT_CLIP = (81, 480, 832)
 """Frames, height and width of exported poses: Wan's."""

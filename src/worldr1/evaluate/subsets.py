@@ -28,6 +28,8 @@ from worldr1.evaluate.statistics import (
 )
 from worldr1.types import Status
 
+LONG_HORIZON = "long horizon"
+"""Beside the types of scene, with which it overlaps."""
 LEAST_MSE = 1e-12
 """Where a PSNR ends: 120 dB. Equal pictures have none."""
 
@@ -47,7 +49,7 @@ class Subset(NamedTuple):
             case "token":
                 return self.name in record.tokens
             case "scene type":
-                return record.scene_type == self.name
+                return record.long_horizon if self.name == LONG_HORIZON else record.scene_type == self.name
             case _:
                 return True
 
@@ -73,7 +75,7 @@ class Estimate:
 def subsets_of(records: Iterable[VideoRecord]) -> list[Subset]:
     """All prompts, then the kinds of motion, camera tokens and scene types that occur; not one that holds them all."""
     records = list(records)
-    types = dict.fromkeys(record.scene_type for record in records if record.scene_type)
+    types = [*dict.fromkeys(record.scene_type for record in records if record.scene_type), LONG_HORIZON]
     found = [Subset("motion", group.value) for group in MotionGroup]
     found += [Subset("token", token) for token in TOKENS]
     found += [Subset("scene type", name) for name in types]
@@ -111,20 +113,26 @@ def estimates(records: Sequence[VideoRecord], *, seed: int) -> list[Estimate]:
     made = []
     for subset in subsets_of(records):
         members = [record for record in records if subset.has(record)]
-        for name in metric_names(members):
-            means_1N = prompt_means(members, name)
-            if means_1N.shape[-1] == 0:
-                continue
-
-            def statistic(values: Float[Tensor, "1 *batch N"], name: str = name) -> Tensor:
-                return from_linear(values.mean(dim=-1), name)[0]
-
-            low, high = bootstrap_interval(statistic, means_1N, seed)
-            mean = float(statistic(means_1N))
-            made.append(
-                Estimate(metric=name, subset=subset, mean=mean, low=low, high=high, num=int(means_1N.shape[-1]))
-            )
+        found = (estimate(members, name, subset=subset, seed=seed) for name in metric_names(members))
+        made += [one for one in found if one is not None]
     return made
+
+
+def estimate(records: Sequence[VideoRecord], name: str, *, subset: Subset = ALL, seed: int = 0) -> Estimate | None:
+    """The number's mean over the prompts that valid ones of these videos have it for; None without any.
+
+    subset: what the videos are of. seed: of the bootstrap.
+    """
+    means_1N = prompt_means(records, name)
+    if means_1N.shape[-1] == 0:
+        return None
+
+    def statistic(values: Float[Tensor, "1 *batch N"]) -> Tensor:
+        return from_linear(values.mean(dim=-1), name)[0]
+
+    low, high = bootstrap_interval(statistic, means_1N, seed)
+    mean = float(statistic(means_1N))
+    return Estimate(metric=name, subset=subset, mean=mean, low=low, high=high, num=int(means_1N.shape[-1]))
 
 
 def prompt_means(records: Sequence[VideoRecord], name: str) -> Float[Tensor, "1 N"]:

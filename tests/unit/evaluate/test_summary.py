@@ -5,7 +5,8 @@ import math
 import pytest
 
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.summary import as_json, estimate, summarise, summarise_types, valid_share
+from worldr1.evaluate.subsets import estimate
+from worldr1.evaluate.summary import as_json, summarise, summarise_types, valid_share
 from worldr1.types import Status
 
 MOVE, STAY = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.6]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
@@ -59,8 +60,8 @@ def test_the_interval_is_over_prompts_and_not_over_videos() -> None:
 
 def test_groups_are_by_request_and_types_by_scene() -> None:
     records = [
-        record(0),
-        record(1, path=STAY, status=Status.REJECTED, measures={"image_gradient": 0.02}),
+        record(0, measures={"image_gradient": 0.02}),
+        record(1, path=STAY, status=Status.REJECTED, measures={"image_gradient": 0.9}),
         record(2, dynamic=True, scene_type="non-rigid", status=Status.FAULT),
         record(3, long_horizon=True),
     ]
@@ -69,5 +70,6 @@ def test_groups_are_by_request_and_types_by_scene() -> None:
     types = {group.name: group.num_prompts for group in summarise_types(records)}
     assert types == {"static": 3, "non-rigid": 1, "long horizon": 1}
     assert valid_share(records) == 0.5 and math.isnan(valid_share([]))
-    table = as_json(summarise(records))[1]
+    table, rejected = as_json(summarise(records))[:2]
+    assert rejected["values"] == {}, "figures are of the valid videos"
     assert table["values"]["image_gradient"] == {"mean": 0.02, "low": None, "high": None, "num": 1}
