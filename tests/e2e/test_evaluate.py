@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,7 @@ def test_a_real_models_videos_are_judged_without_weights(tiny_wan_folder: Path, 
         (["--set", "model.folder=x"], "give --model instead"),
         (["--judge", "vggt"], "there is no judge 'vggt'; known are: judge, mini, sfm"),
         (["--judge-weights", "x"], "belongs to Depth Anything 3"),
+        (["--lpips", "nowhere.pth"], "--lpips nowhere.pth is no file"),
         (["--lora", "nowhere"], "There is no adapter file nowhere"),
         (["--videos", "nowhere"], "There is no nowhere/manifest.jsonl"),
         (["--export-suite", "src", "--set", "noise.strength=1"], "an export has clip.frames"),
@@ -200,3 +201,16 @@ def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_who
     made = {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")}
     assert main(["compare", "base", "truth", "--limit", "1"]) == 0
     assert {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")} == made
+
+
+def test_a_perceptual_network_adds_its_distances_and_changes_nothing_else(whole: Path) -> None:
+    from worldr1.backends.mini import load_distance
+    from worldr1.cli.judges import load_judge_model
+    from worldr1.evaluate.suite_videos import suite_videos
+
+    judge = replace(load_judge_model("judge", SUITE), perceptual=load_distance())
+    (video,) = suite_videos(SUITE, samples=1, seed=0, limit=1)
+    found = judge(whole / VIDEOS / video.name, video).record.measures
+    kept = EvaluationFolder.load(whole).records[0].measures
+    assert set(found) - set(kept) == {"perceptual_holdout", "perceptual_all"}
+    assert {name: found[name] for name in kept} == pytest.approx(kept)

@@ -91,6 +91,8 @@ def _evaluate(args: argparse.Namespace, suite: Suite) -> "EvaluationFolder":
     source = find_source(args, suite)
     name = args.judge or default_judge(suite, real_model=args.videos is None and args.model not in (MINI, "truth"))
     check_judge(name, weights=args.judge_weights)
+    if args.lpips is not None and not args.lpips.is_file():  # before hours of sampling
+        raise InputError(f"--lpips {args.lpips} is no file: give AlexNet's weights as torchvision has them")
     out = args.out or Path("evaluations") / _slug(f"{suite.name}-{source.title}")
     folder = _open(out, _facts(source, suite, name))
     try:
