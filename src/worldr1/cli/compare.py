@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,13 +55,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(comparison)
     sys.stdout.flush()  # the numbers are there while the page is made
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("page", total=None)
+    with bar("page") as update:
         page = write_comparison_page(
             args.out,
             comparison,
             published=published_rows(folders[0].facts.suite),
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=lambda done, total: update(completed=done, total=total),
         )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0

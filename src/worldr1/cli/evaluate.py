@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from worldr1 import __version__
-from worldr1.cli.evaluate_sources import Source, bar, find_source, num_samples
+from worldr1.cli.evaluate_sources import Source, find_source, num_samples
 from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_judge_model
 from worldr1.cli.model_options import MINI, add_model_arguments
+from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.evaluate.suites import SUITES, Suite, load_suite
 
@@ -211,18 +212,18 @@ def _judge(
     from worldr1.types import Status
 
     print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
-    with bar("judging", len(left)) as advance:
+    with bar("judging", len(left)) as update:
         for video in left:
             begin = monotonic()
             found = judge(folder.path / VIDEOS / video.name, video)
             if found.record.status is Status.OK and found.reconstruction is not None:
                 clip = found.clip.to(judge.device)
-                save_pictures(folder, found.record, clip, found.reconstruction, judge.renderer)
+                save_pictures(folder, found.record, clip, found.reconstruction, judge.judge.renderer)
             folder.append(found.record)
             _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
             if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
                 notes |= dict.fromkeys(found.notes)
-            advance()
+            update(advance=1)
 
 
 def _count(folder: "EvaluationFolder", what: str, seconds: float, clip: tuple[int, ...] | None = None) -> None:

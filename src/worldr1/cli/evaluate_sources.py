@@ -6,8 +6,7 @@ Each puts `NAME.mp4` into the evaluation's videos and counts its seconds; what i
 import argparse
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from worldr1.cli.judges import reward_model_of, reward_model_of_folder
 from worldr1.cli.model_options import MINI, MINI_UPSCALE, Settings, adapted_settings, adapter_file
+from worldr1.cli.progress import bar
 from worldr1.config import with_overrides
 from worldr1.errors import InputError
 from worldr1.evaluate.suites import Suite
@@ -64,18 +64,6 @@ def find_source(args: argparse.Namespace, suite: Suite) -> Source:
     return _sampled(args, suite)
 
 
-@contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr; inside, call what it gives once per video."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-
-
 # -------------------------------------------------------------------------------------------------------------- a model
 
 
@@ -104,14 +92,14 @@ class _Sampled(Source):
         )
         filmer = Filmer(film)
         embeddings = filmer.encode([video.prompt.text for video in wanted])  # in one go: a large encoder is freed then
-        with bar("sampling", len(wanted)) as advance:
+        with bar("sampling", len(wanted)) as update:
             for index, video in enumerate(wanted):
                 begin = monotonic()
                 shot = Shot(file=folder / video.name, seed=self.args.seed, index=video.sample, noise_seed=video.seed)
                 asked = replace(film, prompt=video.prompt.text, path=video.path(config.clip.frames))
                 filmer.shoot(asked, shot, embeddings[index : index + 1], lambda: None)
                 count(monotonic() - begin)
-                advance()
+                update(advance=1)
         return ()
 
 
@@ -214,13 +202,13 @@ class _Rendered(Source):
         vae = build_policy(ModelConfig(), self.device).vae
         scenes = {key: scene.to(self.device) for key, scene in mini_scenes(self.suite).items()}
         truth = RenderedTruth(scenes, CLIP_SIZE, lambda video: decode_latents(vae, encode_video(vae, video)))
-        with bar("rendering", len(wanted)) as advance:
+        with bar("rendering", len(wanted)) as update:
             for video in wanted:
                 begin = monotonic()
                 task = Task(video.prompt.prompt, video.prompt.camera, video.path(CLIP_SIZE[0]), video.seed)
                 write_mp4(folder / video.name, truth([task])[0], upscale=MINI_UPSCALE)
                 count(monotonic() - begin)
-                advance()
+                update(advance=1)
         return ()
 
 
@@ -255,11 +243,11 @@ class _MadeElsewhere(Source):
         from worldr1.evaluate.manifest import take
 
         shorter = 0
-        with bar("reading", len(self.made)) as advance:
+        with bar("reading", len(self.made)) as update:
             for made in self.made:
                 num_frames = take(made, folder / made.video.name)
                 shorter += self.suite.frames is not None and num_frames < self.suite.frames
-                advance()
+                update(advance=1)
         prompts = len({made.video.prompt.id for made in self.made})
         notes = []
         if prompts < len(self.suite.prompts):

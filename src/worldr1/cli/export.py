@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import Progress
-
+from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -127,8 +125,5 @@ def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
 def _merge(base: Path, out: Path, state: Any, info: Any) -> "Merged":
     from worldr1.train.merging import merge_folder
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("merging", total=None)
-        show = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
-        return merge_folder(base, out, state, info, on_progress=show)
+    with bar("merging") as update:
+        return merge_folder(base, out, state, info, on_progress=lambda done, total: update(completed=done, total=total))

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from worldr1 import __version__
+from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.rollout.sampler import sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
@@ -92,12 +91,11 @@ class Filmer:
 
 def make(film: Film, shots: list[Shot]) -> None:
     """Samples, decodes and writes one video after the other. Raises InputError for models and sizes that do not fit."""
-    filmer, console = Filmer(film), Console(stderr=True)
+    filmer = Filmer(film)
     embedding = filmer.encode([film.prompt])
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("sampling", total=len(shots) * film.config.sampler.num_steps)
+    with bar("sampling", len(shots) * film.config.sampler.num_steps) as update:
         for shot in shots:
-            filmer.shoot(film, shot, embedding, lambda: progress.advance(task))
+            filmer.shoot(film, shot, embedding, lambda: update(advance=1))
 
 
 def metadata(film: Film, shot: Shot, lora_sha256: str) -> dict[str, object]:

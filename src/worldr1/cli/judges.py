@@ -102,11 +102,9 @@ def _load_mini(name: str, suite: "Suite", weights: str) -> "FileJudge":
     reconstructor = load_judge(device) if name == JUDGE else load_reconstructor(device)
     # the probe knows the words of its own world alone
     onlooker = WordProbe(load_probe(device)) if suite.mini else None
-    renderer = build_renderer(device)
     return FileJudge(
         name=name,
-        judge=Judge(AtLength(reconstructor, frames), renderer, onlooker=onlooker),
-        renderer=renderer,
+        judge=Judge(AtLength(reconstructor, frames), build_renderer(device), onlooker=onlooker),
         licence=reconstructor.licence,
         device=device,
         frames=frames,
@@ -120,15 +118,9 @@ def _load_sfm(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.evaluate.suite_videos import FileJudge
     from worldr1.scene.splat import SplatRenderer
 
-    reconstructor, renderer = SfmReconstructor(), SplatRenderer()
-    return FileJudge(
-        name=name,
-        judge=Judge(reconstructor, renderer),
-        renderer=renderer,
-        licence=reconstructor.licence,
-        device="cpu",
-        frames=FRAMES,
-    )
+    reconstructor = SfmReconstructor()
+    judge = Judge(reconstructor, SplatRenderer())
+    return FileJudge(name=name, judge=judge, licence=reconstructor.licence, device="cpu", frames=FRAMES)
 
 
 def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudge":
@@ -139,15 +131,8 @@ def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudg
 
     device = judge_device(name)
     reconstructor = load_depth_anything3(DepthAnything3Config(model=name, weights=weights), device)
-    renderer = build_renderer(device)
-    return FileJudge(
-        name=name,
-        judge=Judge(reconstructor, renderer),
-        renderer=renderer,
-        licence=reconstructor.licence,
-        device=device,
-        frames=FRAMES,
-    )
+    judge = Judge(reconstructor, build_renderer(device))
+    return FileJudge(name=name, judge=judge, licence=reconstructor.licence, device=device, frames=FRAMES)
 
 
 JUDGES: "dict[str, Callable[[str, Suite, str], FileJudge]]" = {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table as RichTable
 from torch import Tensor
 
+from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.types import Prompt
 from worldr1.video_io import read_mp4
@@ -55,15 +55,13 @@ def run_rewards(args: argparse.Namespace) -> int:
         make_folder(args.out)
     device = choose_device(config.device)
     reward = build_local_reward(config.reward, device, config.clip)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("scoring", total=len(videos))
+    with bar("scoring", len(videos)) as update:
         groups = score_groups(
             reward,
             [video._replace(video=video.video.to(device)) for video in videos],
             std_floor=config.train.std_floor,
             with_pictures=args.out is not None,
-            on_progress=lambda done: progress.update(task, completed=done),
+            on_progress=lambda done: update(completed=done),
         )
     data = {"recipe": args.rewards, "set": list(args.set), "groups": [as_json(group) for group in groups]}
     record = json.dumps(data, allow_nan=False)

@@ -36,16 +36,7 @@ def differences_table(comparison: FolderComparison, other: PairedComparison) -> 
             continue
         if name not in LABELS and further not in rows:
             rows.append(further)
-        scale = _reach([d])
-        cells = [
-            ("name", "", f'<th scope="row">{_name(name)}</th>'),
-            ("value", first, _number(d.first, name)),
-            ("value", title, _number(d.other, name)),
-            ("change", "difference", _change(d)),
-            ("plot", "", interval_plot(d, scale)),
-            ("interval", "95 % interval", _interval(d.low, d.high, d.num, name)),
-            ("record", "won, tied, lost", _record(d)),
-        ]
+        cells = [("name", "", f'<th scope="row">{_name(name)}</th>'), *_difference_cells(d, first, title, _reach([d]))]
         if worst_too:
             worst = other.of(name, ALL, Counting.WORST)
             cells.append(("worst", "invalid counted worst", _worst(d, worst)))
@@ -72,12 +63,7 @@ def subsets_table(comparison: FolderComparison, other: PairedComparison, name: s
         cells = [
             ("name", "", f'<th scope="row">{escape(_subset_name(d.subset))}</th>'),
             ("prompts", "prompts", str(d.num)),
-            ("value", first, _number(d.first, name)),
-            ("value", title, _number(d.other, name)),
-            ("change", "difference", _change(d)),
-            ("plot", "", interval_plot(d, scale)),
-            ("interval", "95 % interval", _interval(d.low, d.high, d.num, name)),
-            ("record", "won, tied, lost", _record(d)),
+            *_difference_cells(d, first, title, scale),
         ]
         if worst_too:
             cells.append(("worst", "invalid counted worst", _worst(d, worst_of[d.subset])))
@@ -85,6 +71,18 @@ def subsets_table(comparison: FolderComparison, other: PairedComparison, name: s
     heads = ["", "Prompts", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
     heads += ["Invalid counted worst"] if worst_too else []
     return _table("numbers", heads, "".join(rows))
+
+
+def _difference_cells(d: Difference, first: str, title: str, scale: float) -> list[tuple[str, str, str]]:
+    """Both models' means and what stands behind them. first, title: the models'; scale: of the plotted interval."""
+    return [
+        ("value", first, _number(d.first, d.metric)),
+        ("value", title, _number(d.other, d.metric)),
+        ("change", "difference", _change(d)),
+        ("plot", "", interval_plot(d, scale)),
+        ("interval", "95 % interval", _interval(d.low, d.high, d.num, d.metric)),
+        ("record", "won, tied, lost", _record(d)),
+    ]
 
 
 def validity_table(facts: Sequence[Facts], validity: Sequence[Validity]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from worldr1.errors import InputError
-from worldr1.evaluate.records import VideoRecord, read_records
+from worldr1.evaluate.records import VideoRecord, read_records, save_json
 
 FACTS_FILE, RECORDS_FILE = "evaluation.json", "records.jsonl"
 VIDEOS, REDRAWN, POINTS = "videos", "redrawn", "points"
@@ -132,9 +132,7 @@ class EvaluationFolder:
 
     def save_facts(self, facts: Facts) -> None:
         """Writes evaluation.json whole or not at all."""
-        temporary = (self.path / FACTS_FILE).with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(facts), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(self.path / FACTS_FILE)
+        save_json(self.path / FACTS_FILE, asdict(facts))
         self.facts = facts
 
 

@@ -18,25 +18,19 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, positions, yaw_deg
 from worldr1.evaluate.metrics import multi_view_consistency
+from worldr1.evaluate.metrics.camera_path import path_measures
+from worldr1.evaluate.metrics.redrawing import HOLDOUT, compare_images, redraw_clips
 from worldr1.evaluate.records import Evaluation, VideoRecord
 from worldr1.mini.render import render
 from worldr1.mini.scenes import Scenes
 from worldr1.protocols import Reconstructor, Renderer
 from worldr1.rewards.guard import Fault, call_each
-from worldr1.rewards.reconstruction import (
-    BEHIND_GREY,
-    ReconstructionConfig,
-    Redrawn,
-    at_size,
-    compare_all_redrawn,
-    redraw_jobs,
-)
-from worldr1.rewards.rendering import render_jobs
-from worldr1.rewards.trajectory import camera_travels, has_parallax, path_errors, recovered_path, requested_extent
+from worldr1.rewards.reconstruction import ReconstructionConfig, Redrawn, at_size
+from worldr1.rewards.trajectory import recovered_path
 from worldr1.scene.gaussians import all_finite
-from worldr1.scene.image_metrics import image_gradient, ssim
+from worldr1.scene.image_metrics import image_gradient
 from worldr1.scene.residual_motion import residual_motion
-from worldr1.types import Prompt, Reconstruction, Status, Trajectory
+from worldr1.types import Prompt, Reconstruction, Status
 
 Source = Callable[[Sequence[Task]], Float[Tensor, "B T 3 H W"]]
 """Videos of some tasks: a model's, or the truth's."""
@@ -94,7 +88,7 @@ class Judge:
     ) -> None:
         """config: how videos are drawn again; the reward's default if None."""
         self._reconstructor = reconstructor
-        self._renderer = renderer
+        self.renderer = renderer
         self._config = config or ReconstructionConfig()
         self._onlooker = onlooker
 
@@ -138,12 +132,9 @@ class Judge:
 
     def _measure(self, videos: Sequence[_Video]) -> list[_Finding]:
         """Draws all held-out frames in one pass."""
-        clips = [video.clip for video in videos]
-        jobs = redraw_jobs(clips, [video.lifted for video in videos], config=self._config)
-        height, width = clips[0].shape[-2:]
-        background = clips[0].new_full((3,), BEHIND_GREY)
-        views = render_jobs(self._renderer, jobs, height=height, width=width, background=background)
-        redrawn = compare_all_redrawn(clips, views, config=self._config)
+        redrawn = redraw_clips(
+            [video.clip for video in videos], [video.lifted for video in videos], self.renderer, config=self._config
+        )
         return [self._finding(video, drawn) for video, drawn in zip(videos, redrawn, strict=True)]
 
     def _finding(self, video: _Video, redrawn: Redrawn) -> _Finding:
@@ -154,13 +145,12 @@ class Judge:
             return _Finding(measures={"coverage": redrawn.coverage}, rejected=reason, path=path)
         moved = residual_motion(video.clip, video.lifted)
         measures = {
-            "psnr_holdout_db": redrawn.psnr_db,
-            "ssim_holdout": float(ssim(redrawn.drawn, redrawn.target).mean()),
+            **compare_images(redrawn, HOLDOUT, None),
             "coverage": redrawn.coverage,
             "mvcs_scale_free": multi_view_consistency(video.lifted).scale_free,
             "residual_motion": math.nan if moved is None else moved,
         }
-        return _Finding(measures=measures | _path_measures(path, video.task.path), rejected="", path=path)
+        return _Finding(measures=measures | path_measures(path, video.task.path), rejected="", path=path)
 
 
 def judge_source(
@@ -219,19 +209,6 @@ class RenderedTruth:
             raise InputError(f'There is no true video of "{task.prompt.text}": it needs a scene and camera words.')
         poses = path.world_from_camera.float()[None].to(scene.pitch_rad.device)
         return render(scene, poses, height=height, width=width).video
-
-
-def _path_measures(recovered: Float[Tensor, "T 4 4"], requested: Trajectory | None) -> dict[str, float]:
-    travel = camera_travels(recovered[None])[0]
-    measures = {"travel_depth_units": travel.depth_units, "travel_deg": travel.deg}
-    if requested is None:
-        return measures
-    errors = path_errors(recovered[None], [requested])[0]
-    measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
-    measures["translation_error"] = errors.translation_error
-    if has_parallax(requested):
-        measures["travel_ratio"] = travel.depth_units / requested_extent(requested)
-    return measures
 
 
 def _record(task: Task, finding: _Finding | Reconstruction | Fault, measures: Mapping[str, float]) -> VideoRecord:

@@ -112,9 +112,7 @@ class Evaluation:
         """Writes records.json into `folder` (made if missing) and returns its path."""
         path = Path(folder) / RECORDS_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        save_json(path, asdict(self))
         return path
 
     @classmethod
@@ -130,6 +128,13 @@ class Evaluation:
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} is damaged or of another version ({error}); evaluate again.") from error
         return cls(**{**table, "records": records})
+
+
+def save_json(path: Path, table: Mapping[str, Any]) -> None:
+    """Writes strict JSON, whole or not at all. Raises ValueError for numbers that are not finite."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def read_records(entries: Sequence[Mapping[str, Any]]) -> tuple[VideoRecord, ...]:

@@ -12,11 +12,11 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.fitting import ClipSize, evenly, fit
 from worldr1.evaluate.judging import Judge, Looked, record_of
-from worldr1.evaluate.metrics import JudgedClip, measure
+from worldr1.evaluate.metrics import MEASURED_BY_DEFAULT, JudgedClip, measure
 from worldr1.evaluate.records import VideoRecord
 from worldr1.evaluate.suites import Suite, SuitePrompt
 from worldr1.footage import FootageConfig, Shot, read_shots
-from worldr1.protocols import PerceptualDistance, Renderer
+from worldr1.protocols import PerceptualDistance
 from worldr1.seeding import derive_seed
 from worldr1.types import Reconstruction, Status, Trajectory
 from worldr1.video_io import video_facts
@@ -89,8 +89,6 @@ class FileJudge:
     name: str
     """As `--judge` knows it."""
     judge: Judge
-    renderer: Renderer
-    """That the judge draws with."""
     licence: str
     device: str
     frames: int
@@ -120,7 +118,7 @@ class FileJudge:
             (looked,) = self.judge.look(clip[None].to(self.device), [task])
         record = replace(
             looked.record,
-            measures=self._more(file, clip, task, looked) | looked.record.measures,
+            measures=looked.record.measures | self._more(file, clip, task, looked),
             video=video.name,
             sample=video.sample,
             scene_type=video.prompt.scene_type,
@@ -138,7 +136,8 @@ class FileJudge:
             requested=task.path,
             reconstruction=looked.reconstruction if looked.record.status is Status.OK else None,
         )
-        (found,) = measure([judged], renderer=self.renderer, perceptual=self.perceptual)
+        names = [name for name in MEASURED_BY_DEFAULT if name not in looked.record.measures]
+        (found,) = measure([judged], renderer=self.judge.renderer, perceptual=self.perceptual, names=names)
         return found
 
 

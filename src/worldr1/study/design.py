@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 
 from worldr1.errors import InputError
+from worldr1.evaluate.records import save_json
 from worldr1.seeding import make_generator
 from worldr1.study.questions import CAMERA, QUESTIONS
 
@@ -79,9 +80,7 @@ class Study:
 
     def save(self, folder: Path) -> None:
         """Writes study.json whole or not at all."""
-        temporary = (folder / STUDY_FILE).with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(folder / STUDY_FILE)
+        save_json(folder / STUDY_FILE, asdict(self))
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

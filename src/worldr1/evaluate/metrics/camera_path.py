@@ -23,7 +23,15 @@ from torch import Tensor
 
 from worldr1.errors import InputError
 from worldr1.geometry.se3 import geodesic_rad, relative_to_first
-from worldr1.rewards.trajectory import STILL_REFERENCE, STILL_TRANSLATION, camera_travels, path_errors, recovered_path
+from worldr1.rewards.trajectory import (
+    STILL_REFERENCE,
+    STILL_TRANSLATION,
+    camera_travels,
+    has_parallax,
+    path_errors,
+    recovered_path,
+    requested_extent,
+)
 from worldr1.types import Reconstruction, Trajectory
 
 TINY = 1e-9
@@ -31,11 +39,23 @@ TINY = 1e-9
 
 
 def camera_path_metrics(found: Reconstruction, requested: Trajectory | None) -> dict[str, float]:
-    """travel_depth_units and travel_deg; with a request the errors of this module, and those of `rewards.trajectory`.
+    """What `path_measures` says of the camera that was found; with a request also the sums of this module.
 
     Raises InputError if the numbers of frames differ, ValueError if the median depth is not positive.
     """
     path = recovered_path(found)
+    measures = path_measures(path, requested)
+    if requested is None:
+        return measures
+    return measures | camera_sums(path, relative_to_first(requested.world_from_camera.double().cpu()))
+
+
+def path_measures(path: Float[Tensor, "T 4 4"], requested: Trajectory | None) -> dict[str, float]:
+    """travel_depth_units and travel_deg; for a request rotation_error_deg and translation_error (`rewards.trajectory`)
+    and, if it goes somewhere, travel_ratio: recovered / requested.
+
+    path: relative to frame 0, in depth units. Raises InputError if the numbers of frames differ.
+    """
     travel = camera_travels(path[None])[0]
     measures = {"travel_depth_units": travel.depth_units, "travel_deg": travel.deg}
     if requested is None:
@@ -43,11 +63,9 @@ def camera_path_metrics(found: Reconstruction, requested: Trajectory | None) -> 
     errors = path_errors(path[None], [requested])[0]
     measures["rotation_error_deg"] = math.degrees(errors.rotation_error_rad)
     measures["translation_error"] = errors.translation_error
-    target = relative_to_first(requested.world_from_camera.double().cpu())
-    extent = float(target[:, :3, 3].norm(dim=-1).max())
-    if extent > STILL_TRANSLATION:
-        measures["travel_ratio"] = travel.depth_units / extent
-    return measures | camera_sums(path, target)
+    if has_parallax(requested):
+        measures["travel_ratio"] = travel.depth_units / requested_extent(requested)
+    return measures
 
 
 def camera_sums(recovered: Float[Tensor, "T 4 4"], requested: Float[Tensor, "T 4 4"]) -> dict[str, float]:

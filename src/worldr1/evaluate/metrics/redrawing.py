@@ -34,14 +34,22 @@ def redraw(
     clips: Sequence[JudgedClip], renderer: Renderer, *, holdout: bool, config: ReconstructionConfig | None = None
 ) -> list[Redrawn]:
     """The target frames beside their re-rendering; all clips have one shape and a reconstruction."""
-    config = config or ReconstructionConfig(holdout=holdout)
-    videos, found = at_depth_size(clips)
+    return redraw_clips(*at_depth_size(clips), renderer, config=config or ReconstructionConfig(holdout=holdout))
+
+
+def redraw_clips(
+    videos: Sequence[Float[Tensor, "T 3 h w"]],
+    found: Sequence[Reconstruction],
+    renderer: Renderer,
+    *,
+    config: ReconstructionConfig,
+) -> list[Redrawn]:
+    """The same of videos at the size of their depth, all in one pass of the renderer."""
     jobs = redraw_jobs(videos, found, config=config)
     height, width = videos[0].shape[-2:]
     background = videos[0].new_full((3,), BEHIND_GREY)
-    return compare_all_redrawn(
-        videos, render_jobs(renderer, jobs, height=height, width=width, background=background), config=config
-    )
+    views = render_jobs(renderer, jobs, height=height, width=width, background=background)
+    return compare_all_redrawn(videos, views, config=config)
 
 
 def compare_images(redrawn: Redrawn, suffix: str, perceptual: PerceptualDistance | None) -> dict[str, float]:
