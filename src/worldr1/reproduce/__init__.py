@@ -1,0 +1,1 @@
+"""The paper's claims, tried in the mini world: `worldr1 reproduce`."""
