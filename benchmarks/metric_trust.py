@@ -32,7 +32,6 @@ from torch import Tensor
 from true_error import true_error
 
 from worldr1.backends.mini import load_distance, load_judge, load_reconstructor
-from worldr1.backends.sfm.reconstructor import SfmReconstructor
 from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.metrics import CATALOGUE, JudgedClip, measure
 from worldr1.evaluate.statistics import bootstrap_interval, pooled_mean
@@ -143,7 +142,11 @@ def references(video: Float[Tensor, "T 3 H W"], generator: torch.Generator) -> d
 @cache
 def load_model(name: str) -> Reconstructor:
     """One in each process."""
-    return {"mini": load_reconstructor, "judge": load_judge, SFM: SfmReconstructor}[name]()
+    if name == SFM:
+        from worldr1.backends.sfm.reconstructor import SfmReconstructor  # only where its library is
+
+        return SfmReconstructor()
+    return {"mini": load_reconstructor, "judge": load_judge}[name]()
 
 
 @cache

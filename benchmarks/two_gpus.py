@@ -9,8 +9,10 @@ frames) on random weights with a reward of one's own (examples/own_reward), two 
 `1.3b-sharded` is the same with train.shard_base, on the several GPUs. The first update of a run warms up and is
 compared: the gradient (as the optimizer saw it) and the step it made, by |several - one| / |one| over all trained
 parameters. AdamW's eps of 1e-15 makes a step of nearly the same length of the smallest gradient, rounding included, so
-the gradient is what is judged. Seconds are medians of the updates after it, of the whole update on rank 0, which waits
-for the slowest; peak memory is torch's, of the updates alone, on the rank that needs most.
+the gradient is what is judged. One process is run once more with the batches that each of several would have: what
+that changes is rounding alone, and what several processes change is held against it. Seconds are medians of the updates
+after the first, of the whole update on rank 0, which waits for the slowest; peak memory is torch's, of the updates
+alone, on the rank that needs most.
 """
 
 import argparse
@@ -38,8 +40,11 @@ from worldr1.build import ExperimentConfig, choose_device, load_experiment
 from worldr1.train.ranks import Ranks
 
 GIB = 2.0**30
-TOLERANCE = 0.02
-"""Of the gradient, relative: kernels round other batch shapes differently, in TF32 and bfloat16 to some per mille."""
+ROUNDING = 2.0
+"""The gradient of several processes may differ so many times as much as one process's does with their batches."""
+LEAST = 1e-3
+"""... or by this, relative, where such batches change nothing."""
+SECONDS = ("seconds", "seconds_rollout", "seconds_reward")
 _FULL = (
     *COMMON, "model.guidance=1.0", "train.groups_per_update=2", "train.group_size=4", "train.groups_in_flight=1",
     "sampler.first_index=5", "sampler.last_index=5",
@@ -95,14 +100,24 @@ def work(case: str, folder: Path, *, updates: int, tiny: bool, words: Sequence[s
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def measure(case: str, processes: int, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The numbers of a case with so many processes."""
-    folder.mkdir()
+def batches_of(case: str, processes: int, *, tiny: bool, words: Sequence[str] = ()) -> tuple[str, ...]:
+    """Words that give one process the batches that each of several has."""
+    train = configure(case, tiny=tiny, words=words).train
+    groups = train.groups_per_update // processes
+    flight = min(train.groups_in_flight or groups, groups)
+    return (f"train.groups_in_flight={flight}", f"sampler.batch={flight * train.group_size}")
+
+
+def measure(
+    case: str, processes: int, updates: int, options: argparse.Namespace, folder: Path, words: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The numbers of a case with so many processes: one update, then `updates` more. words: beside the options'."""
+    folder.mkdir(parents=True)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", __file__),
-        *("--work", case, "--folder", str(folder), "--updates", str(options.updates)),
+        *("--work", case, "--folder", str(folder), "--updates", str(updates)),
         *(["--tiny"] if options.tiny else []),
-        *(word for text in options.set for word in ("--set", text)),
+        *(word for text in (*options.set, *words) for word in ("--set", text)),
     ]
     # with one GPU too: multicast between GPUs is not everywhere to be had (docs/training.md)
     environment = {"OMP_NUM_THREADS": "1" if options.tiny else "8", "NCCL_NVLS_ENABLE": "0", **os.environ}
@@ -120,26 +135,35 @@ def difference(one: Mapping[str, Tensor], several: Mapping[str, Tensor], kind: s
 
 
 def compare(case: str, options: argparse.Namespace, folder: Path) -> list[str]:
-    """The case's two lines of the table."""
-    lines, found = [], {}
-    for processes in (1, options.gpus):
-        place = folder / f"{case}-{processes}"
-        found[processes] = measure(case, processes, options, place)
-        tensors = {n: load_file(folder / f"{case}-{n}" / "first.safetensors") for n in found}
-        rows = found[processes]["rows"][1:]
-        seconds = statistics.median(row["seconds"] for row in rows)
-        rollout, reward = (statistics.median(row[f"seconds_{name}"] for row in rows) for name in ("rollout", "reward"))
-        first = found[1]["rows"]
-        speed_up = statistics.median(row["seconds"] for row in first[1:]) / seconds
-        gradient, step = (difference(tensors[1], tensors[processes], kind) for kind in ("grad", "step"))
-        verdict = "" if processes == 1 else "equal" if gradient <= TOLERANCE else "DIFFERENT"
+    """The case's three lines of the table."""
+    same_batches = batches_of(case, options.gpus, tiny=options.tiny, words=options.set)
+    runs = {
+        "1": measure(case, 1, options.updates, options, folder / "one"),
+        f"1, batches as of {options.gpus}": measure(case, 1, 0, options, folder / "batches", same_batches),
+        str(options.gpus): measure(case, options.gpus, options.updates, options, folder / "several"),
+    }
+    one, rounded, several = (load_file(folder / name / "first.safetensors") for name in ("one", "batches", "several"))
+    changes = [{"grad": 0.0, "step": 0.0}]
+    changes += [{kind: difference(one, other, kind) for kind in ("grad", "step")} for other in (rounded, several)]
+    alike = changes[2]["grad"] <= max(LEAST, ROUNDING * changes[1]["grad"])
+    verdicts = ("", "", "as rounding" if alike else "DIFFERENT")
+    base = _median(runs["1"], "seconds")
+    lines = []
+    for (name, found), change, verdict in zip(runs.items(), changes, verdicts, strict=True):
+        timed = len(found["rows"]) > 1
+        seconds = [f"{_median(found, key):.3f}" if timed else "" for key in SECONDS]
         cells = [
-            *(case, str(processes), f"{seconds:.3f}", f"{rollout:.3f}", f"{reward:.3f}", f"{speed_up:.2f}"),
-            *(f"{found[processes]['peak_gib']:.2f}", f"{gradient:.1e}", f"{step:.1e}", verdict),
+            *(case, name, *seconds, f"{base / _median(found, 'seconds'):.2f}" if timed else ""),
+            *(f"{found['peak_gib']:.2f}", f"{change['grad']:.1e}", f"{change['step']:.1e}", verdict),
         ]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return lines
+
+
+def _median(found: Mapping[str, Any], key: str) -> float:
+    """Of the updates after the first."""
+    return statistics.median(row[key] for row in found["rows"][1:])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -167,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     print("\n".join(head), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        lines = [line for case in options.cases or CASES for line in compare(case, options, Path(folder))]
+        lines = [line for case in options.cases or CASES for line in compare(case, options, Path(folder) / case)]
     if options.out:
         options.out.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
 

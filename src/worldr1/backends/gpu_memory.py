@@ -11,6 +11,8 @@ def free_bytes(device: torch.device) -> float:
     """
     if device.type != "cuda":
         return float("inf")
+    if device.index is None:  # "cuda" is the current one, which not every function of torch.cuda takes it for
+        device = torch.device("cuda", torch.cuda.current_device())
     free, total = torch.cuda.mem_get_info(device)
     allocated = torch.cuda.memory_allocated(device)
     unused = torch.cuda.memory_reserved(device) - allocated

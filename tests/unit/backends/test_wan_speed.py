@@ -231,6 +231,24 @@ def test_the_prediction_for_wan_is_what_was_measured() -> None:
     assert needs_checkpointing(config, torch.bfloat16, step, free=70 * 2**30)
 
 
+def test_free_memory_of_cuda_is_that_of_the_current_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(value: Any) -> Any:
+        return lambda device: (asked.append(device.index), value)[1]
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    for name, value in (
+        ("mem_get_info", (30, 100)),
+        ("memory_allocated", 40),
+        ("memory_reserved", 50),
+        ("get_per_process_memory_fraction", 0.6),
+    ):
+        monkeypatch.setattr(torch.cuda, name, answer(value))
+    assert free_bytes(torch.device("cuda")) == 20  # of the 60 it may have; the card would give 30, the allocator 10
+    assert asked == [1] * 4  # torch refuses some of these calls for a device without an index
+
+
 def test_auto_checkpoints_when_memory_asks_for_it(published_wan_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = WanPolicy.from_folder(published_wan_folder, guidance=3.0)
     assert free_bytes(CPU) == float("inf")

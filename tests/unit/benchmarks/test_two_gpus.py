@@ -19,6 +19,13 @@ def test_every_case_can_be_shared_by_two(case: str, tiny: bool, monkeypatch: pyt
     assert config.train.groups_per_update % 2 == 0  # a fair comparison
 
 
+def test_one_process_can_be_given_the_batches_of_each_of_two() -> None:
+    words = two_gpus.batches_of("mini-gpu", 2, tiny=False)
+    assert words == ("train.groups_in_flight=8", "sampler.batch=96")
+    train = two_gpus.configure("mini-gpu", tiny=False, words=words).train
+    assert train.groups_in_flight == 8 and train.groups_per_update == 16
+
+
 def test_the_difference_is_relative_to_one_process_and_of_one_kind() -> None:
     one = {"grad a": torch.tensor([3.0, 0.0]), "grad b": torch.tensor([4.0]), "step a": torch.ones(2)}
     several = {"grad a": torch.tensor([3.0, 0.5]), "grad b": torch.tensor([4.0]), "step a": torch.zeros(2)}
