@@ -8,6 +8,7 @@ Sections (`--only`; all of them by default, of CogVideoX forward and decode alon
 - forward: one velocity per attention kernel, and with guidance (both halves in one batch, or one after the other).
 - compiled: the same with compiled blocks, for the sizes that come, for any batch, and with tuned kernels.
 - compiled-step: the trained step with compiled blocks.
+- kernels: where a forward's time goes, without compiled blocks and with: attention, matrix products, each of the rest.
 - decode: one video, fp32 and bfloat16 arithmetic, one latent frame and five at a time, and in tiles.
 - train: forward and backward of one latent with a LoRA of rank 32, its products in float32 and in the base's dtype,
   with and without gradient checkpointing, beside what `training_memory` predicts.
@@ -22,7 +23,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,54 @@ def compiled_step(setting: Setting) -> list[Row]:
     return rows
 
 
+KINDS = {
+    "attention": ("attention", "sdpa", "flash", "fmha", "cudnn_generated"),
+    "matrix products": ("gemm", "nvjet", "cutlass", "addmm", "::mm", "splitk"),
+}
+"""Kinds of kernels, and what the names of theirs contain."""
+NAMED = 8
+"""So many of the other kernels are named."""
+
+
+def kernels(setting: Setting) -> list[Row]:
+    """Device seconds of one forward (of a CPU: of its operators), by kind of kernel."""
+    rows = []
+    for way in ("eager", "compiled"):
+        torch.compiler.reset()
+        case = wan(setting)
+        if way == "compiled":
+            case.policy.compile(backend=setting.compile_backend, dynamic=None)
+        for _ in range(2):
+            case.velocity()
+        with torch.profiler.profile() as profiler:
+            case.velocity()
+        rows += kernel_rows(way, _seconds_by_kernel(profiler, setting))
+        del case
+    return rows
+
+
+def _seconds_by_kernel(profiler: torch.profiler.profile, setting: Setting) -> dict[str, float]:
+    """Its own seconds of each; an operator's kernels count under their own names."""
+    on_gpu = setting.device.type == "cuda"
+    found: dict[str, float] = {}
+    for event in profiler.key_averages():
+        if on_gpu == (event.device_type == torch.autograd.DeviceType.CUDA):
+            found[event.key] = 1e-6 * (event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+    return found
+
+
+def kernel_rows(way: str, seconds: Mapping[str, float]) -> list[Row]:
+    """One row for each kind, one for each of the slowest other kernels, one for what is left, one for all."""
+    left, rows = dict(seconds), []
+    for kind, words in KINDS.items():
+        mine = [name for name in left if any(word in name.lower() for word in words)]
+        rows.append((kind, sum(left.pop(name) for name in mine)))
+    slowest = sorted(left, key=lambda name: left[name], reverse=True)[:NAMED]
+    rows += [(f"`{name[:60]}`", left.pop(name)) for name in slowest]
+    rows += [("all others", sum(left.values())), ("together", sum(seconds.values()))]
+    return [Row(what=f"{way}: {what}", seconds=spent, peak_bytes=0.0, note="") for what, spent in rows]
+
+
 def decode(setting: Setting) -> list[Row]:
     """One video."""
     policy = wan(setting).policy
@@ -298,6 +347,7 @@ SECTIONS = {
     "forward": forward,
     "compiled": compiled,
     "compiled-step": compiled_step,
+    "kernels": kernels,
     "decode": decode,
     "train": train,
     "merge": merge,

@@ -29,19 +29,29 @@ def test_every_section_makes_its_table(
     monkeypatch.setattr(WanPolicy, "compile", lambda self, **options: asked.append(options["dynamic"]))
     out = tmp_path / "numbers.md"
     full_size.main(["tiny", *DRY, "--out", str(out)])
-    assert asked == [None, True, None, None, None]
+    assert asked == [None, True, None, None, None, None]
     text = out.read_text()
     assert capsys.readouterr().out.rstrip("\n") == text.rstrip("\n")
     assert text.startswith("command: ") and "tiny-wan with random weights, bfloat16; 48 x 32, 9 frames" in text
     tables = _tables(text)
     assert list(tables) == list(full_size.SECTIONS)
     rows = [row for table in tables.values() for row in table]
-    assert all(float(seconds) > 0 and peak == "-" for _, seconds, peak, _ in rows)
+    assert all(float(seconds) >= 0 and peak == "-" for _, seconds, peak, _ in rows)
     names = [row[0] for row in rows]
-    assert len(set(names)) == len(names) == 5 + 5 + 6 + 4 + 3
+    assert len(set(names)) == len(names) == 5 + 5 + 2 * (2 + full_size.NAMED + 2) + 6 + 4 + 3
     merged = next(row[3] for row in tables["merge"] if row[0] == "forward, LoRA merged")
     assert merged.startswith("merged / base = ")
     assert float(merged.rpartition(" ")[2]) > 0, "the LoRA changes something"
+
+
+def test_kernels_are_sorted_by_kind_and_none_is_lost() -> None:
+    seconds = {"cudnn_generated_fort_native_sdpa": 3.0, "nvjet_hsh_256": 2.0, "triton_a": 0.5, "Memcpy": 0.25}
+    seconds |= {f"triton_{number}": 0.01 for number in range(full_size.NAMED)}
+    rows = {row.what: row.seconds for row in full_size.kernel_rows("eager", seconds)}
+    assert rows["eager: attention"] == 3.0 and rows["eager: matrix products"] == 2.0
+    assert list(rows)[2:4] == ["eager: `triton_a`", "eager: `Memcpy`"]
+    assert rows["eager: all others"] == pytest.approx(0.02)
+    assert rows["eager: together"] == pytest.approx(5.75 + 0.01 * full_size.NAMED)
 
 
 def test_cogvideox_has_two(capsys: pytest.CaptureFixture[str]) -> None:
