@@ -22,7 +22,7 @@ from worldr1.build import (
 from worldr1.config import dump_toml
 from worldr1.data.sets import load_prompts, subset
 from worldr1.errors import InputError
-from worldr1.evaluate.judging import Judge
+from worldr1.evaluate.judging.judge import Judge
 from worldr1.mini.promptset import random_prompts, unseen_scenes
 from worldr1.protocols import VideoReward
 from worldr1.seeding import make_generator

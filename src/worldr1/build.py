@@ -28,8 +28,8 @@ from worldr1.cluster.reward import RemoteReward
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.evaluation import EvaluationConfig
-from worldr1.evaluate.judging import Judge
-from worldr1.evaluate.probing import WordProbe
+from worldr1.evaluate.judging.judge import Judge
+from worldr1.evaluate.metrics.probing import WordProbe
 from worldr1.plugins import find_plugin, is_plugin, make_plugin, plugin_file
 from worldr1.protocols import Renderer, VideoReward
 from worldr1.reward_models import LOADERS, ModelRequest, load_published

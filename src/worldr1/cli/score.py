@@ -20,7 +20,7 @@ from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.backends.sfm.lifting import SfmConfig
-    from worldr1.evaluate.scoring import Scored, Scorer, ShotScore
+    from worldr1.evaluate.scoring.scorer import Scored, Scorer, ShotScore
     from worldr1.footage import Shot
     from worldr1.types import Trajectory
 
@@ -158,7 +158,7 @@ class Clip(NamedTuple):
 def _load_sfm(args: argparse.Namespace) -> Model:
     from worldr1.backends.mini import load_distance
     from worldr1.backends.sfm.reconstructor import SfmReconstructor
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     reconstructor = SfmReconstructor(_sfm_config(args.focal))
@@ -186,7 +186,7 @@ def _load_mini(args: argparse.Namespace) -> Model:
     """On the CPU, so that every machine gives the same figures."""
     from worldr1.backends.mini import CLIP_SIZE, load_distance, load_reconstructor
     from worldr1.evaluate.fitting import ClipSize
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     reconstructor = load_reconstructor()
@@ -204,7 +204,7 @@ def _load_depth_anything_3(name: str, args: argparse.Namespace) -> Model:
     from worldr1.backends.depth_anything3_network import INSTALL
     from worldr1.backends.gsplat import GsplatRenderer
     from worldr1.backends.mini import load_distance
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     if find_spec("depth_anything_3") is None:  # said before gigabytes are downloaded
@@ -279,7 +279,7 @@ def _thinned(poses: Path, num_frames: int) -> "Trajectory":
 
 
 def _record(scored: Sequence["Scored"], args: argparse.Namespace) -> str:
-    from worldr1.evaluate.score_metrics import SCORE_METRICS, metric_id
+    from worldr1.evaluate.scoring.figures import SCORE_METRICS, metric_id
 
     ids = {
         metric.field: metric_id(
@@ -291,7 +291,7 @@ def _record(scored: Sequence["Scored"], args: argparse.Namespace) -> str:
 
 
 def _write(args: argparse.Namespace, scored: Sequence["Scored"], record: str) -> None:
-    from worldr1.evaluate.score_page import write_score_page
+    from worldr1.evaluate.pages.score_page import write_score_page
     from worldr1.scene.ply import write_ply
 
     (args.out / "scores.json").write_text(record + "\n", encoding="utf-8")
@@ -307,7 +307,7 @@ def _write(args: argparse.Namespace, scored: Sequence["Scored"], record: str) ->
 
 
 def _print_table(scores: Sequence["ShotScore"], *, with_request: bool) -> None:
-    from worldr1.evaluate.score_metrics import SCORE_METRICS
+    from worldr1.evaluate.scoring.figures import SCORE_METRICS
 
     named = {metric.field: metric for metric in SCORE_METRICS}
     columns = _COLUMNS_WITH_REQUEST if with_request else _COLUMNS
