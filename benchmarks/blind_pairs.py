@@ -31,7 +31,7 @@ from torch import Tensor
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import film, plan_tasks, spread
 from worldr1.evaluate.records import Evaluation, VideoRecord
-from worldr1.evaluate.statistics.before_after import matched
+from worldr1.evaluate.statistics.values import matched
 from worldr1.rollout.start_noise import PlanCache
 from worldr1.seeding import make_generator
 from worldr1.video_io import read_mp4, write_mp4

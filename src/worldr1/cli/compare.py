@@ -14,7 +14,8 @@ from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.evaluate.folder import EvaluationFolder
-    from worldr1.evaluate.statistics.folders import Difference, FolderComparison, PairedComparison
+    from worldr1.evaluate.statistics.differences import Difference
+    from worldr1.evaluate.statistics.folders import FolderComparison, PairedComparison
 
 DEFAULT_PAGE = Path("comparison.html")
 
@@ -143,7 +144,7 @@ def _table(other: "PairedComparison", rows: "list[tuple[str, Difference | None]]
 def _print_worst(comparison: "FolderComparison", other: "PairedComparison") -> None:
     """The chosen number again with invalid clips counted worst, where that is another number."""
     from worldr1.evaluate.labels import label_of
-    from worldr1.evaluate.statistics.folders import Counting
+    from worldr1.evaluate.statistics.differences import Counting
     from worldr1.evaluate.statistics.subsets import ALL
 
     worst = other.of(comparison.metric, ALL, Counting.WORST)

@@ -9,7 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from worldr1.evaluate.statistics.before_after import MIN_PAIRS
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
 from worldr1.study.analysis import (
     Analysis,
     Participant,

@@ -19,14 +19,8 @@ from torch import Tensor
 from worldr1.errors import InputError
 from worldr1.evaluate.metrics.catalogue import DYNAMIC_WORDS, MOVER_MOTION, WORDS
 from worldr1.evaluate.records import Evaluation, MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.before_after import (
-    MIN_PAIRS,
-    PSNR_NAMES,
-    REJECTIONS,
-    bootstrap_interval,
-    matched,
-    record_value,
-)
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS, bootstrap_interval
+from worldr1.evaluate.statistics.values import PSNR_NAMES, REJECTIONS, matched, record_value
 from worldr1.types import Status
 
 GAP_CLOSED, ABOVE_TRUTH_DB, PATH_CHANGE = 0.6, 0.5, -0.3

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from worldr1.evaluate.metrics.catalogue import WORDS
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.before_after import pooled_mean
+from worldr1.evaluate.statistics.values import pooled_mean
 from worldr1.rewards.trajectory import TrajectoryConfig, path_score
 
 HOLDOUT = "psnr_holdout_db"

@@ -13,7 +13,7 @@ from worldr1.evaluate.labels import in_table_order, label_of
 from worldr1.evaluate.pages.embedding import Embedded, embed, video_budget
 from worldr1.evaluate.pages.score_pictures import FULL_SCALE, error_colors
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.statistics.before_after import record_value
+from worldr1.evaluate.statistics.values import record_value
 from worldr1.types import Status
 
 ClipKey = tuple[int, bool, int]

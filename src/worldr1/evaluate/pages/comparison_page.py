@@ -19,15 +19,9 @@ from worldr1.evaluate.pages.evaluation_tables import (
     validity_table,
 )
 from worldr1.evaluate.records import MotionGroup
-from worldr1.evaluate.statistics.before_after import MIN_PAIRS
-from worldr1.evaluate.statistics.folders import (
-    TIE_SHARE,
-    Change,
-    Counting,
-    Difference,
-    FolderComparison,
-    PairedComparison,
-)
+from worldr1.evaluate.statistics.differences import TIE_SHARE, Change, Counting, Difference
+from worldr1.evaluate.statistics.folders import FolderComparison, PairedComparison
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
 from worldr1.evaluate.statistics.subsets import ALL, Subset
 
 MAX_CLIPS = 24

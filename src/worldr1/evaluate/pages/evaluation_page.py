@@ -20,9 +20,10 @@ from worldr1.evaluate.pages.evaluation_tables import (
     validity_table,
 )
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.statistics.before_after import MIN_PAIRS, PSNR_NAMES, record_value
 from worldr1.evaluate.statistics.folders import validity_of
-from worldr1.evaluate.statistics.subsets import ALL, Estimate, estimates, finite, metric_names, subsets_of
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
+from worldr1.evaluate.statistics.subsets import ALL, Estimate, estimates, metric_names, subsets_of
+from worldr1.evaluate.statistics.values import PSNR_NAMES, finite, record_value
 from worldr1.types import Status
 
 REPORT_FILE = "report.html"

@@ -9,7 +9,7 @@ from worldr1.evaluate.folder import EvaluationFolder, Facts
 from worldr1.evaluate.labels import label_of
 from worldr1.evaluate.pages.html import html_page, with_contents
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.statistics.before_after import record_value
+from worldr1.evaluate.statistics.values import record_value
 from worldr1.types import Status
 
 STYLES = ("page.css", "evaluation.css")

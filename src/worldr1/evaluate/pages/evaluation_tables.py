@@ -7,8 +7,9 @@ from typing import Any
 
 from worldr1.evaluate.folder import Facts
 from worldr1.evaluate.labels import LABELS, label_of
-from worldr1.evaluate.statistics.before_after import MIN_PAIRS
-from worldr1.evaluate.statistics.folders import Counting, Difference, FolderComparison, PairedComparison, Validity
+from worldr1.evaluate.statistics.differences import Counting, Difference
+from worldr1.evaluate.statistics.folders import FolderComparison, PairedComparison, Validity
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
 from worldr1.evaluate.statistics.subsets import ALL, Estimate, Subset
 
 _PLOT_WIDTH, _PLOT_HEIGHT = 150, 18

@@ -10,7 +10,7 @@ from worldr1.evaluate.comparison import Comparison, Side
 from worldr1.evaluate.labels import in_table_order, label_of
 from worldr1.evaluate.pages.charts import CameraPath, path_extent, path_plot
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.statistics.before_after import record_value
+from worldr1.evaluate.statistics.values import record_value
 from worldr1.types import Status
 
 EMBED_MAX_BYTES = 1_000_000

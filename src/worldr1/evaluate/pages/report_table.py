@@ -6,7 +6,8 @@ from html import escape
 from worldr1.evaluate.comparison import BASE, Comparison
 from worldr1.evaluate.labels import in_table_order, label_of
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.before_after import MIN_PAIRS, PairedDifference, Row, paired_difference, summarise
+from worldr1.evaluate.statistics.before_after import PairedDifference, Row, paired_difference, summarise
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
 
 BOOTSTRAP_SEED = 0
 

@@ -1,26 +1,15 @@
 """Means per kind of request, and what two paired evaluations show: a difference with its interval, or nothing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
-from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
-from worldr1.errors import InputError
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.seeding import make_generator
-from worldr1.types import Status
-
-PSNR_NAMES = ("psnr_holdout_db", "psnr_db", "psnr_all_db", "psnr_fit_holdout_db", "psnr_fit_all_db")
-"""Measures in dB: pooled as mean squared errors, because a mean of PSNRs is ruled by its best clips."""
-REWARD, FAULTS, REJECTIONS = "reward", "fault_fraction", "rejected_fraction"
-CONFIDENCE = 0.95
-MIN_PAIRS = 6
-"""Below this no interval is given: a bootstrap of five normal numbers covers 91 % where it says 95 %."""
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS, bootstrap_interval
+from worldr1.evaluate.statistics.values import PSNR_NAMES, REWARD, matched, pooled_mean, record_value, value_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,49 +41,6 @@ class PairedDifference:
         return self.low > 0 or self.high < 0
 
 
-def record_value(record: VideoRecord, name: str) -> float | None:
-    """The number called `name` of one video; None if it has none (faults only have their fraction)."""
-    if name == FAULTS:
-        return float(record.status is Status.FAULT)
-    if record.status is Status.FAULT:
-        return None
-    if name == REJECTIONS:
-        return float(record.status is Status.REJECTED)
-    if name == REWARD:
-        return record.reward
-    return record.parts.get(name, record.measures.get(name))
-
-
-def value_names(records: Sequence[VideoRecord]) -> list[str]:
-    """Every name `record_value` knows in these records: reward, parts, measures, fractions."""
-    parts = dict.fromkeys(name for record in records for name in record.parts)
-    measures = dict.fromkeys(name for record in records for name in record.measures)
-    return list(dict.fromkeys([REWARD, *parts, *measures, FAULTS, REJECTIONS]))
-
-
-def matched(before: Sequence[VideoRecord], after: Sequence[VideoRecord]) -> list[tuple[VideoRecord, VideoRecord]]:
-    """The two records of every prompt that is in both, in the order of `after`.
-
-    Raises InputError if a prompt's text or start noise differs between the two: they are not paired.
-    """
-    earlier = {record.key: record for record in before}
-    pairs = [(earlier[record.key], record) for record in after if record.key in earlier]
-    for first, second in pairs:
-        if (first.seed, first.prompt) != (second.seed, second.prompt):
-            raise InputError(
-                f"Prompt {second.prompt_id} has another text or start noise before than after; evaluate both again "
-                "with one seed and one prompt set."
-            )
-    return pairs
-
-
-def pooled_mean(values: Sequence[float], name: str) -> float:
-    """The mean; of PSNRs the PSNR of the mean squared error, in dB."""
-    if name in PSNR_NAMES:
-        return -10 * math.log10(fmean(10 ** (-value / 10) for value in values))
-    return fmean(values)
-
-
 def summarise(records: Sequence[VideoRecord]) -> list[Row]:
     """One row per kind of request that occurs, in `MotionGroup`'s order."""
     rows = []
@@ -122,27 +68,6 @@ def paired_difference(
     mean, num = float(_difference(values_2N, name)), len(pairs)
     low, high = bootstrap_interval(lambda values: _difference(values, name), values_2N, seed, num_resamples)
     return PairedDifference(mean=mean, low=low, high=high, num=num)
-
-
-def bootstrap_interval(
-    statistic: Callable[[Tensor], Tensor], values_KN: Float[Tensor, "K N"], seed: int, num_resamples: int = 2000
-) -> tuple[float, float]:
-    """95 % interval of a statistic of N prompts with K values each, by resampling prompts.
-
-    statistic: of [K, ..., N], one number per leading dimension after K. It is the percentile interval, widened to
-    Student's t for few prompts (the "expanded" one of Hesterberg 2015, "What teachers should know about the
-    bootstrap"): the plain one covers 91 % with 12 prompts and 86 % with 6 (measured on normal numbers), this one 95 and
-    94 %. Infinite with fewer than `MIN_PAIRS` prompts.
-    """
-    num = values_KN.shape[-1]
-    if num < MIN_PAIRS:
-        return -math.inf, math.inf
-    draws_RN = torch.randint(num, (num_resamples, num), generator=make_generator(seed, "bootstrap"))
-    resampled_R = statistic(values_KN[:, draws_RN])
-    quantile_t = stats.t.ppf((1 - CONFIDENCE) / 2, num - 1) * math.sqrt(num / (num - 1))
-    level = float(stats.norm.cdf(quantile_t))
-    low, high = torch.quantile(resampled_R, torch.tensor([level, 1 - level], dtype=torch.float64)).tolist()
-    return low, high
 
 
 def headline(before: Sequence[VideoRecord], after: Sequence[VideoRecord], *, seed: int = 0) -> str:

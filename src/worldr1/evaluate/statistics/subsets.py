@@ -5,7 +5,6 @@ of a prompt are averaged first and prompts alone are resampled: a prompt's mean 
 resampling them again would count it twice.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,20 +17,18 @@ from torch import Tensor
 from worldr1.camera.motion import TOKENS
 from worldr1.evaluate.labels import in_table_order
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.before_after import (
+from worldr1.evaluate.statistics.intervals import bootstrap_interval
+from worldr1.evaluate.statistics.values import (
     FAULTS,
-    PSNR_NAMES,
     REJECTIONS,
-    bootstrap_interval,
+    from_linear,
     record_value,
+    valid_value,
     value_names,
 )
-from worldr1.types import Status
 
 LONG_HORIZON = "long horizon"
 """Beside the types of scene, with which it overlaps."""
-LEAST_MSE = 1e-12
-"""Where a PSNR ends: 120 dB. Equal pictures have none."""
 
 
 class Subset(NamedTuple):
@@ -67,7 +64,7 @@ class Estimate:
     """Of PSNRs that of the mean squared errors, in dB."""
     low: float
     high: float
-    """Ends of the 95 % interval; infinite with fewer than `before_after.MIN_PAIRS` prompts."""
+    """Ends of the 95 % interval; infinite with fewer than `intervals.MIN_PAIRS` prompts."""
     num: int
     """Prompts that have the number."""
 
@@ -88,24 +85,6 @@ def metric_names(records: Sequence[VideoRecord]) -> list[str]:
     """The numbers that videos have, in the tables' order; whether a video is valid is no number of its own."""
     has = {name for name in value_names(records) if any(record_value(record, name) is not None for record in records)}
     return in_table_order(name for name in value_names(records) if name in has - {FAULTS, REJECTIONS})
-
-
-def valid_value(record: VideoRecord | None, name: str) -> float | None:
-    """A valid video's number, of a PSNR its mean squared error (0..1); None for every other video."""
-    if record is None or record.status is not Status.OK:
-        return None
-    value = record_value(record, name)
-    return None if value is None else to_linear(value, name)
-
-
-def to_linear(value: float, name: str) -> float:
-    """What may be averaged: the mean squared error of a PSNR, everything else as it is."""
-    return max(LEAST_MSE, 10 ** (-value / 10)) if name in PSNR_NAMES else value
-
-
-def from_linear(values: Tensor, name: str) -> Tensor:
-    """Back to the number's own unit."""
-    return -10 * torch.log10(values.clamp(min=LEAST_MSE)) if name in PSNR_NAMES else values
 
 
 def estimates(records: Sequence[VideoRecord], *, seed: int) -> list[Estimate]:
@@ -142,8 +121,3 @@ def prompt_means(records: Sequence[VideoRecord], name: str) -> Float[Tensor, "1 
         if (value := valid_value(record, name)) is not None:
             found.setdefault(record.prompt_key, []).append(value)
     return torch.tensor([[fmean(found[key]) for key in sorted(found)]], dtype=torch.float64)
-
-
-def finite(value: float) -> float | None:
-    """For JSON, which has no infinity: None instead."""
-    return value if math.isfinite(value) else None

@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.subsets import LONG_HORIZON, Estimate, Subset, estimate, finite, metric_names
+from worldr1.evaluate.statistics.subsets import LONG_HORIZON, Estimate, Subset, estimate, metric_names
+from worldr1.evaluate.statistics.values import finite
 from worldr1.evaluate.suites.suite import SCENE_TYPES
 from worldr1.types import Status
 

@@ -12,7 +12,7 @@ from worldr1.errors import InputError
 from worldr1.evaluate.judging.tables import markdown_table, means_table, rows_as_json
 from worldr1.evaluate.judging.targets import TARGETS, TargetRow, Trial, Verdict, target_rows
 from worldr1.evaluate.records import Evaluation, VideoRecord
-from worldr1.evaluate.statistics.before_after import bootstrap_interval
+from worldr1.evaluate.statistics.intervals import bootstrap_interval
 from worldr1.types import Status
 
 MOVES = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.6]]

@@ -13,7 +13,7 @@ from worldr1.evaluate.metrics import CATALOGUE, MEASURED_BY_DEFAULT, JudgedClip,
 from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.scoring.figures import SCORE_METRICS
 from worldr1.evaluate.scoring.scorer import ShotScore
-from worldr1.evaluate.statistics.before_after import PSNR_NAMES
+from worldr1.evaluate.statistics.values import PSNR_NAMES
 from worldr1.mini.promptset import random_scenes
 from worldr1.mini.render import render
 from worldr1.scene.splat import SplatRenderer

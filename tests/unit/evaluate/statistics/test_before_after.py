@@ -8,7 +8,8 @@ import torch
 
 from worldr1.errors import InputError
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.before_after import headline, matched, paired_difference, summarise
+from worldr1.evaluate.statistics.before_after import headline, paired_difference, summarise
+from worldr1.evaluate.statistics.values import matched
 from worldr1.types import Status
 
 MOVES = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.6]]

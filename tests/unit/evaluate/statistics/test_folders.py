@@ -11,7 +11,8 @@ from scipy import stats
 
 from worldr1.errors import InputError
 from worldr1.evaluate.records import MotionGroup
-from worldr1.evaluate.statistics.folders import NUM_EXTREMES, Counting, compare_folders, holm
+from worldr1.evaluate.statistics.differences import Counting
+from worldr1.evaluate.statistics.folders import NUM_EXTREMES, compare_folders
 from worldr1.evaluate.statistics.subsets import ALL, Subset
 
 PSNR, TURN = "psnr_holdout_db", "rotation_error_deg"
@@ -110,12 +111,6 @@ def test_p_is_the_paired_t_test_where_a_mean_is_compared(tmp_path: Path) -> None
     b = folder_of(tmp_path / "b", {i: {TURN: x} for i, x in enumerate(after)})
     turn = compare_folders([a, b]).others[0].of(TURN)
     assert turn and turn.p == pytest.approx(float(stats.ttest_rel(after, before).pvalue))
-
-
-def test_holm_steps_down_and_stops_at_the_first_that_holds() -> None:
-    assert holm([0.04, 0.001, 0.02, math.nan]) == [True, True, True, False]  # 0.05 / 3, / 2, / 1
-    assert holm([0.04, 0.001, 0.03]) == [False, True, False]  # 0.03 > 0.05 / 2 stops 0.04 < 0.05 / 1
-    assert holm([]) == []
 
 
 def test_what_survives_is_counted_over_all_intervals(tmp_path: Path) -> None:
