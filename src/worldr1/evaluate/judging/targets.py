@@ -20,7 +20,7 @@ from worldr1.errors import InputError
 from worldr1.evaluate.metrics.catalogue import DYNAMIC_WORDS, MOVER_MOTION, WORDS
 from worldr1.evaluate.records import Evaluation, MotionGroup, VideoRecord
 from worldr1.evaluate.statistics.intervals import MIN_PAIRS, bootstrap_interval
-from worldr1.evaluate.statistics.values import PSNR_NAMES, REJECTIONS, matched, record_value
+from worldr1.evaluate.statistics.values import HOLDOUT_PSNR, REJECTIONS, from_linear, matched, record_value, to_linear
 from worldr1.types import Status
 
 GAP_CLOSED, ABOVE_TRUTH_DB, PATH_CHANGE = 0.6, 0.5, -0.3
@@ -130,8 +130,8 @@ def _gap(values: Tensor) -> Tensor:
 
 
 def _above_truth_db(values: Tensor) -> Tensor:
-    _, trained, truth = _mean(values)
-    return 10 * torch.log10(truth / trained)
+    _, trained, truth = from_linear(_mean(values), HOLDOUT_PSNR)
+    return trained - truth
 
 
 def _change(values: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ TARGETS: Sequence[_Target] = (
     _Target(
         name="gap_closed",
         text="Hold-out error: share of the gap to the truth that is closed (means: PSNR, dB)",
-        measure="psnr_holdout_db",
+        measure=HOLDOUT_PSNR,
         target="at least 60 %",
         statistic=_gap_closed,
         is_met=lambda e, _: e.value >= GAP_CLOSED,
@@ -183,7 +183,7 @@ TARGETS: Sequence[_Target] = (
     _Target(
         name="above_truth_db",
         text="Hold-out PSNR above the truth's, dB (more is deleted content)",
-        measure="psnr_holdout_db",
+        measure=HOLDOUT_PSNR,
         target="at most +0.5",
         statistic=_above_truth_db,
         is_met=lambda e, _: e.value <= ABOVE_TRUTH_DB,
@@ -293,8 +293,7 @@ def _row(target: _Target, trials: Sequence[Trial], seed: int) -> TargetRow:
     verdict = Verdict.OPEN
     if not reason:
         verdict = Verdict.MET if target.is_met(estimate, means) else Verdict.MISSED
-    in_db = target.measure in PSNR_NAMES
-    shown = _Means(*(-10 * math.log10(max(mean, TINY)) for mean in means)) if in_db and num else means
+    shown = _Means(*from_linear(torch.tensor(means, dtype=torch.float64), target.measure).tolist())
     alone = [_per_prompt(target, [trial]) for trial in trials]
     return TargetRow(
         name=target.name,
@@ -337,13 +336,11 @@ def _per_prompt(target: _Target, trials: Sequence[Trial]) -> Float[Tensor, "3 N"
             if target.valid_only and any(record.status is not Status.OK for record in triple):
                 continue
             values = [record_value(record, target.measure) for record in triple]
-            there = [value for value in values if value is not None]
+            there = [to_linear(value, target.measure) for value in values if value is not None]
             if len(there) == len(triple):
                 found.setdefault(triple[0].prompt_key, []).append(there)
     if not found:
         return torch.zeros(3, 0, dtype=torch.float64)
-    if target.measure in PSNR_NAMES:
-        found = {key: [[10 ** (-db / 10) for db in there] for there in rows] for key, rows in found.items()}
     means = [[fmean(column) for column in zip(*found[key], strict=True)] for key in sorted(found)]
     return torch.tensor(means, dtype=torch.float64).T
 

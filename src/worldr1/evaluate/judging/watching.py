@@ -6,10 +6,8 @@ from statistics import fmean
 
 from worldr1.evaluate.metrics.catalogue import WORDS
 from worldr1.evaluate.records import MotionGroup, VideoRecord
-from worldr1.evaluate.statistics.values import pooled_mean
+from worldr1.evaluate.statistics.values import HOLDOUT_PSNR, pooled_mean
 from worldr1.rewards.trajectory import TrajectoryConfig, path_score
-
-HOLDOUT = "psnr_holdout_db"
 
 
 def look_scores(records: Sequence[VideoRecord]) -> dict[str, float]:
@@ -19,10 +17,10 @@ def look_scores(records: Sequence[VideoRecord]) -> dict[str, float]:
     A score that no video has is missing.
     """
     moving = [record for record in records if record.group is MotionGroup.MOVING]
-    holdout = [record.measures[HOLDOUT] for record in moving if HOLDOUT in record.measures]
+    holdout = [record.measures[HOLDOUT_PSNR] for record in moving if HOLDOUT_PSNR in record.measures]
     paths = [_path_score(record) for record in records if "rotation_error_deg" in record.measures]
     words = [record.measures[WORDS] for record in records if WORDS in record.measures]
-    scores = {"holdout_db": pooled_mean(holdout, HOLDOUT)} if holdout else {}
+    scores = {"holdout_db": pooled_mean(holdout, HOLDOUT_PSNR)} if holdout else {}
     scores |= {"path": fmean(paths)} if paths else {}
     return scores | ({"words": fmean(words)} if words else {})
 

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from worldr1.evaluate.records import MotionGroup, VideoRecord
 from worldr1.evaluate.statistics.intervals import MIN_PAIRS, bootstrap_interval
-from worldr1.evaluate.statistics.values import PSNR_NAMES, REWARD, matched, pooled_mean, record_value, value_names
+from worldr1.evaluate.statistics.values import (
+    PSNR_NAMES,
+    REWARD,
+    from_linear,
+    matched,
+    pooled_mean,
+    record_value,
+    to_linear,
+    value_names,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +73,9 @@ def paired_difference(
     pairs = _pairs(before, after, name)
     if not pairs:
         return PairedDifference(mean=math.nan, low=-math.inf, high=math.inf, num=0)
-    values_2N = torch.tensor(pairs, dtype=torch.float64).T
-    mean, num = float(_difference(values_2N, name)), len(pairs)
-    low, high = bootstrap_interval(lambda values: _difference(values, name), values_2N, seed, num_resamples)
+    linear_2N = torch.tensor([[to_linear(value, name) for value in pair] for pair in pairs], dtype=torch.float64).T
+    mean, num = float(_difference(linear_2N, name)), len(pairs)
+    low, high = bootstrap_interval(lambda linear: _difference(linear, name), linear_2N, seed, num_resamples)
     return PairedDifference(mean=mean, low=low, high=high, num=num)
 
 
@@ -104,10 +113,7 @@ def _pairs(before: Sequence[VideoRecord], after: Sequence[VideoRecord], name: st
     return [(b, a) for b, a in values if b is not None and a is not None]
 
 
-def _difference(values: Tensor, name: str) -> Tensor:
-    """After minus before of `pooled_mean` along the last dimension; values: [2, ..., N]."""
-    if name in PSNR_NAMES:
-        before, after = -10 * torch.log10((10 ** (-values / 10)).mean(dim=-1))
-    else:
-        before, after = values.mean(dim=-1)
+def _difference(linear: Tensor, name: str) -> Tensor:
+    """After minus before of `pooled_mean` along the last dimension; linear: [2, ..., N]."""
+    before, after = from_linear(linear.mean(dim=-1), name)
     return after - before

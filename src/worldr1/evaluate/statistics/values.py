@@ -11,11 +11,12 @@ from worldr1.errors import InputError
 from worldr1.evaluate.records import VideoRecord
 from worldr1.types import Status
 
-PSNR_NAMES = ("psnr_holdout_db", "psnr_db", "psnr_all_db", "psnr_fit_holdout_db", "psnr_fit_all_db")
+HOLDOUT_PSNR = "psnr_holdout_db"
+PSNR_NAMES = (HOLDOUT_PSNR, "psnr_db", "psnr_all_db", "psnr_fit_holdout_db", "psnr_fit_all_db")
 """Measures in dB: pooled as mean squared errors, because a mean of PSNRs is ruled by its best clips."""
 REWARD, FAULTS, REJECTIONS = "reward", "fault_fraction", "rejected_fraction"
 LEAST_MSE = 1e-12
-"""Where a PSNR ends: 120 dB. Equal pictures have none."""
+"""Where a PSNR ends, 120 dB: equal pictures have an infinite one, which no mean or difference survives."""
 
 
 def record_value(record: VideoRecord, name: str) -> float | None:
@@ -62,21 +63,23 @@ def matched(before: Sequence[VideoRecord], after: Sequence[VideoRecord]) -> list
     return pairs
 
 
-def pooled_mean(values: Sequence[float], name: str) -> float:
-    """The mean; of PSNRs the PSNR of the mean squared error, in dB."""
-    if name in PSNR_NAMES:
-        return -10 * math.log10(fmean(10 ** (-value / 10) for value in values))
-    return fmean(values)
-
-
 def to_linear(value: float, name: str) -> float:
-    """What may be averaged: the mean squared error of a PSNR, everything else as it is."""
-    return max(LEAST_MSE, 10 ** (-value / 10)) if name in PSNR_NAMES else value
+    """What may be averaged: the mean squared error of a PSNR, `LEAST_MSE` at least; everything else as it is.
+
+    NaN stays NaN.
+    """
+    return max(10 ** (-value / 10), LEAST_MSE) if name in PSNR_NAMES else value  # in this order: max(x, NaN) is x
 
 
 def from_linear(values: Tensor, name: str) -> Tensor:
-    """Back to the number's own unit."""
+    """Back to the number's own unit: dB of mean squared errors, 120 at most. NaN stays NaN."""
     return -10 * torch.log10(values.clamp(min=LEAST_MSE)) if name in PSNR_NAMES else values
+
+
+def pooled_mean(values: Sequence[float], name: str) -> float:
+    """The mean; of PSNRs the PSNR of the mean squared error, in dB."""
+    mean = fmean(to_linear(value, name) for value in values)
+    return float(from_linear(torch.tensor(mean, dtype=torch.float64), name))
 
 
 def finite(value: float) -> float | None:

@@ -97,6 +97,11 @@ def test_the_difference_of_psnr_is_that_of_the_pooled_ones() -> None:
     assert change.mean == pytest.approx(pooled[1] - pooled[0])
 
 
+def test_equal_pictures_before_or_after_leave_a_difference() -> None:
+    change = paired_difference(with_psnr([math.inf] * 6), with_psnr([60.0] * 6), "psnr_holdout_db", seed=0)
+    assert (change.mean, change.low, change.high) == pytest.approx((-60.0, -60.0, -60.0))
+
+
 def test_the_interval_is_that_of_students_t_for_well_behaved_numbers() -> None:
     gains = torch.randn(200, generator=torch.Generator().manual_seed(3)).double() + 0.3
     change = paired_difference(records([0.0] * 200), records(gains.tolist()), "reward", seed=1, num_resamples=20000)
