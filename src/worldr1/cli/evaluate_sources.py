@@ -16,6 +16,7 @@ from worldr1.cli.judges import reward_model_of, reward_model_of_folder
 from worldr1.cli.model_options import MINI, MINI_UPSCALE, Settings, adapted_settings, adapter_file
 from worldr1.cli.progress import bar
 from worldr1.config import with_overrides
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.evaluate.suites.suite import Suite
 
@@ -114,10 +115,8 @@ def _sampled(args: argparse.Namespace, suite: Suite) -> Source:
     config = settings.config
     facts, title = {"model": base_name(args.model), "weights": args.weights}, base_name(args.model)
     if lora is not None:
-        import hashlib
-
         named = args.lora if args.lora == MINI_R1 else _adapter_name(lora)
-        facts |= {"lora": named, "lora_sha256": hashlib.sha256(lora.read_bytes()).hexdigest()}
+        facts |= {"lora": named, "lora_sha256": file_sha256(lora)}
         title += f" + {named}"
     return _Sampled(
         title=args.title or title,

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def reward_model_of(lora: Path) -> str | None:
 
     Raises InputError if the file is no adapter.
     """
-    import hashlib
-
     from worldr1.build import load_experiment
     from worldr1.train.adapter_file import read_info
     from worldr1.train.checkpoint import RECIPE_FILE
@@ -75,7 +74,7 @@ def reward_model_of(lora: Path) -> str | None:
     if info.reward_model is not None:
         return info.reward_model
     for recipe in (lora.parent / RECIPE_FILE, lora.parent.parent / RECIPE_FILE):
-        if recipe.is_file() and hashlib.sha256(recipe.read_bytes()).hexdigest() == info.recipe_sha256:
+        if recipe.is_file() and file_sha256(recipe) == info.recipe_sha256:
             return load_experiment(str(recipe)).reward.reconstructor_name
     return None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     judged = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
     facts = {
         "runs": [str(folder) for folder in args.run],
-        "adapters_sha256": [_sha256(path) for path in adapters],
-        "judges_sha256": {path.name: _sha256(path) for path in _judge_files(args.weights) if path.is_file()},
+        "adapters_sha256": [file_sha256(path) for path in adapters],
+        "judges_sha256": {path.name: file_sha256(path) for path in _judge_files(args.weights) if path.is_file()},
         "stream": args.stream,
         "num_prompts": len(prompts),
         "prompts_sha256": hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest(),
@@ -270,7 +271,3 @@ def _tables(rows: "Sequence[TargetRow]", trials: "Sequence[Trial]", trained: str
         name: [record for trial in trials for record in getattr(trial, side).records] for side, name in names.items()
     }
     return [markdown_table(rows, trained=trained).rstrip(), means_table(sides).rstrip()]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,7 +8,6 @@ median depth of the first frame.
 """
 
 import filecmp
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import torch
 from av.error import FFmpegError
 
 from worldr1.camera.files import read_trajectory
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.evaluate.suites.suite import Suite
 from worldr1.evaluate.suites.videos import MIN_FRAMES, SuiteVideo
@@ -184,7 +184,7 @@ def _is_taken(file: Path, target: Path) -> bool:
 
 def _origin(file: Path) -> str:
     """The comment of a video that was written again: from what."""
-    return json.dumps({"written_again_from_sha256": hashlib.sha256(file.read_bytes()).hexdigest()})
+    return json.dumps({"written_again_from_sha256": file_sha256(file)})
 
 
 def _count(file: Path, where: str) -> int:
