@@ -4,12 +4,12 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from worldr1.cli.progress import bar
 from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
@@ -214,21 +214,13 @@ class _Films:
     ) -> "dict[str, Evaluation]":
         from worldr1.evaluate.judging.judge import judge_source
 
-        with _bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
-            found = judge_source(source, tasks, self.judges, config=config, on_progress=lambda done, total: show(done))
+        with bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
+            found = judge_source(
+                source, tasks, self.judges, config=config, on_progress=lambda done, _: show(completed=done)
+            )
         for name, evaluation in found.items():
             evaluation.save(self.out / "records" / name / f"{side}-noise-{config.seed}")
         return found
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda completed: progress.update(task, completed=completed)
 
 
 # ------------------------------------------------------------------------------------------------------------- output

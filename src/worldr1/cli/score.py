@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli.progress import tracked
 from worldr1.cli.score_rewards import add_reward_arguments, make_folder, run_rewards
 from worldr1.errors import InputError
 
@@ -121,9 +121,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"3D model {args.reconstructor}, licence {model.licence}: {model.knows}.", file=sys.stderr)
     if args.prompt and not tokens:
         print("The prompt has no camera words, so there is no path to compare with.", file=sys.stderr)
-    console = Console(stderr=True)
-    work = track(clips, "scoring", console=console, transient=True, disable=not console.is_terminal)
-    scored = [_score(model.scorer, clip, tokens, args.poses) for clip in work]
+    scored = [_score(model.scorer, clip, tokens, args.poses) for clip in tracked(clips, "scoring")]
     record = _record(scored, args)
     if args.out is not None:
         _write(args, scored, record)
