@@ -110,12 +110,12 @@ class Parts(NamedTuple):
 
 def assemble(config: ExperimentConfig, ranks: Ranks) -> tuple[Trainer, Parts]:
     """A trainer that has its ranks, and what the session has beside it."""
-    check_ranks(config, ranks.world)
     if len(set(ranks.gather(dump_toml(config)))) > 1:
         raise InputError("The processes of this run were started with different recipes; start all by one command.")
     built: list[tuple[RunPrompts, _Models, Parts]] = []
 
     def build() -> None:
+        check_ranks(config, ranks.world)  # of its own environment too: one rank alone may know no Ray
         prompts = run_prompts(config)
         built.append((prompts, _load_models(config, ranks), Parts.make(config, prompts)))
 
