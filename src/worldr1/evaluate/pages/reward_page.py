@@ -7,7 +7,6 @@ import io
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from worldr1.evaluate.evaluation import positions, yaw_deg
 from worldr1.evaluate.pages.charts import CameraPath, path_extent, path_plot
+from worldr1.evaluate.pages.html import asset
 from worldr1.evaluate.pages.score_pictures import FULL_SCALE, paint, paint_error, redraw_error
 from worldr1.evaluate.scoring.reward_parts import REWARD, Member, Pictures, RewardGroup, findings, title_of
 from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ
@@ -112,7 +112,7 @@ def request_of(group: RewardGroup) -> str:
 
 def reward_page(groups: Sequence[RewardGroup], *, recipe: str, model_frames: int) -> str:
     """The whole page. recipe: its name or path; model_frames: K, the frames that R_gen looks at."""
-    style = (files("worldr1.evaluate.pages") / "page.css").read_text(encoding="utf-8") + _STYLE
+    style = asset("page.css") + _STYLE
     title = f"worldr1 rewards of {escape(recipe)}"
     body = "".join(_section(group, model_frames) for group in groups)
     return (

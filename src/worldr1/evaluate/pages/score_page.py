@@ -5,13 +5,13 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
-from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import quote
 
 from worldr1.errors import InputError
+from worldr1.evaluate.pages.html import asset
 from worldr1.evaluate.pages.score_page_parts import figures, paths, player
 from worldr1.evaluate.pages.score_pictures import thumbnail
 from worldr1.evaluate.scoring.figures import SCORE_METRICS
@@ -61,9 +61,9 @@ def write_score_page(
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_asset('page.css')}{_asset('score.css')}</style>"
+        f"<title>{escape(title)}</title><style>{asset('page.css')}{asset('score.css')}</style>"
         "<noscript><style>canvas,.controls{display:none}.sheet{display:block}</style></noscript></head>"
-        f'<body class="score">{"".join(body)}<script>{_asset("score.js")}</script></body></html>\n'
+        f'<body class="score">{"".join(body)}<script>{asset("score.js")}</script></body></html>\n'
     )
     path = Path(path)
     path.write_text(page, encoding="utf-8")
@@ -192,7 +192,3 @@ def _download(text: str, scored: Sequence[Scored], name: str) -> str:
     record = json.dumps({"videos": [asdict(s.score) for s in scored]}, allow_nan=False)
     data = b64encode(record.encode()).decode()
     return f'<a download="{escape(name)}" href="data:application/json;base64,{data}">{escape(text)}</a>'
-
-
-def _asset(name: str) -> str:
-    return (files("worldr1.evaluate.pages") / name).read_text(encoding="utf-8")
