@@ -46,7 +46,8 @@ def run_rewards(args: argparse.Namespace) -> int:
     """
     from worldr1.build import build_local_reward, choose_device, load_experiment
     from worldr1.evaluate.pages.reward_page import reward_page
-    from worldr1.evaluate.scoring.reward_parts import as_json, score_groups
+    from worldr1.evaluate.scoring.reward_findings import as_json
+    from worldr1.evaluate.scoring.reward_parts import score_groups
 
     config = load_experiment(args.rewards, tuple(args.set))
     # all files are read before the first is scored: a wrong name should not cost minutes
@@ -142,7 +143,7 @@ def make_folder(path: Path) -> None:
 
 def _print_group(group: "RewardGroup") -> None:
     from worldr1.evaluate.pages.reward_page import measures_table, parts_table, request_of
-    from worldr1.evaluate.scoring.reward_parts import findings
+    from worldr1.evaluate.scoring.reward_findings import findings
 
     print(group.prompt.text)
     print(request_of(group))

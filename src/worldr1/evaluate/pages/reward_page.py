@@ -18,7 +18,8 @@ from worldr1.evaluate.evaluation import positions, yaw_deg
 from worldr1.evaluate.pages.charts import CameraPath, path_extent, path_plot
 from worldr1.evaluate.pages.html import asset
 from worldr1.evaluate.pages.score_pictures import FULL_SCALE, paint, paint_error, redraw_error
-from worldr1.evaluate.scoring.reward_parts import REWARD, Member, Pictures, RewardGroup, findings, title_of
+from worldr1.evaluate.scoring.reward_findings import findings
+from worldr1.evaluate.scoring.reward_parts import REWARD, Member, Pictures, RewardGroup, title_of
 from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ
 from worldr1.rewards.trajectory import recovered_path
 from worldr1.types import Reconstruction, Status, Trajectory

@@ -17,13 +17,12 @@ from worldr1.build import build_composite, load_experiment
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path, synthesize
 from worldr1.evaluate.pages.reward_page import parts_table, reward_page
+from worldr1.evaluate.scoring.reward_findings import as_json, findings
 from worldr1.evaluate.scoring.reward_parts import (
     PARTS,
     PromptedVideo,
     RewardGroup,
     absent_parts,
-    as_json,
-    findings,
     score_groups,
     spread_shares,
 )
