@@ -28,10 +28,11 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import binomtest
 from torch import Tensor
 
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import film, plan_tasks, spread
 from worldr1.evaluate.records import Evaluation, VideoRecord
-from worldr1.evaluate.statistics import matched
+from worldr1.evaluate.statistics.values import matched
 from worldr1.rollout.start_noise import PlanCache
 from worldr1.seeding import make_generator
 from worldr1.video_io import read_mp4, write_mp4
@@ -271,7 +272,7 @@ def reveal(out: Path) -> str:
     answers = [Answer(**answer) for answer in json.loads(key)["answers"]]
     picks = read_picks(out / PICKS_FILE, len(answers))
     found = count(picks, answers)
-    picked = hashlib.sha256((out / PICKS_FILE).read_bytes()).hexdigest()
+    picked = file_sha256(out / PICKS_FILE)
     lines = [
         f"Geometry: after {found.after}, before {found.before}, equal {found.ties} of {len(answers)} pairs; two-sided "
         f"binomial p = {found.p_value:.3g} (without the equal ones). Something missing or wrong: in "

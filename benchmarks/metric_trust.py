@@ -34,7 +34,8 @@ from true_error import true_error
 from worldr1.backends.mini import load_distance, load_judge, load_reconstructor
 from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.metrics import CATALOGUE, JudgedClip, measure
-from worldr1.evaluate.statistics import bootstrap_interval, pooled_mean
+from worldr1.evaluate.statistics.intervals import bootstrap_interval
+from worldr1.evaluate.statistics.values import pooled_mean
 from worldr1.pretrain.corpus import warp
 from worldr1.pretrain.damage import blur
 from worldr1.protocols import PerceptualDistance, Reconstructor

@@ -26,7 +26,8 @@ from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
 from worldr1.diffusion import kernels
 from worldr1.evaluate.records import VideoRecord
-from worldr1.evaluate.statistics import paired_difference, record_value
+from worldr1.evaluate.statistics.before_after import paired_difference
+from worldr1.evaluate.statistics.values import record_value
 from worldr1.mini.promptset import random_prompts
 from worldr1.noise.inject import mix
 from worldr1.rewards.trajectory import requested_extent

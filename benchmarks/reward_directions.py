@@ -25,7 +25,7 @@ from worldr1.build import ExperimentConfig, build_judge, build_policy, build_rew
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.evaluate.evaluation import Task
-from worldr1.evaluate.targets import MOVER_MOTION, WORDS
+from worldr1.evaluate.metrics.catalogue import MOVER_MOTION, WORDS
 from worldr1.rewards.composite import R_GEN, S_META, S_MOTION, S_RECON, S_TRAJ, TRAVEL_SHARE, RewardWeights
 from worldr1.rollout.sampler import GroupRequest, draw_step_indices, sample_groups
 from worldr1.rollout.start_noise import PlanCache, start_noise

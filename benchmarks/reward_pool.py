@@ -278,7 +278,11 @@ def ranks(args: argparse.Namespace) -> None:
                     [*command, "--address", address],
                     stdout=subprocess.PIPE,
                     text=True,
-                    env={**os.environ, "RANK": str(number), "WORLD_SIZE": str(of), "TORCHELASTIC_RUN_ID": str(begin)},
+                    env={
+                        **os.environ,
+                        **{"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(of)},
+                        **{"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": str(begin)},
+                    },
                 )
                 for number in range(of)
             ]

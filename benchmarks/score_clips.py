@@ -42,7 +42,7 @@ from worldr1.backends.sfm.worker import Worker
 from worldr1.camera.trajectory import MAGNITUDES, synthesize
 from worldr1.errors import InputError
 from worldr1.evaluate.fitting import ClipSize
-from worldr1.evaluate.scoring import STILL_TRAVEL, Scored, Scorer
+from worldr1.evaluate.scoring.scorer import STILL_TRAVEL, Scored, Scorer
 from worldr1.footage import FootageConfig, Shot, read_shots, shot_of
 from worldr1.mini.render import SKY
 from worldr1.protocols import Reconstructor

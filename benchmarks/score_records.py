@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from worldr1.evaluate.scoring import ShotScore
+from worldr1.evaluate.scoring.scorer import ShotScore
 from worldr1.geometry.se3 import geodesic_rad
 
 WRONG_ROTATION_DEG, WRONG_DIRECTION_DEG, WRONG_SHAPE = 5.0, 30.0, 0.5

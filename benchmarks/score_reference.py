@@ -10,8 +10,8 @@ import torch
 from score_cases import COUNTS, NOT_RIGID
 from score_records import INVENTED_TRAVEL, Record, spread, table
 
-from worldr1.evaluate.score_metrics import SCORE_METRICS, ScoreMetric
-from worldr1.evaluate.scoring import STILL_TRAVEL
+from worldr1.evaluate.scoring.figures import SCORE_METRICS, ScoreMetric
+from worldr1.evaluate.scoring.scorer import STILL_TRAVEL
 from worldr1.seeding import make_generator
 
 FIGURES = (

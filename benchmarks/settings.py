@@ -37,7 +37,7 @@ COLUMNS = {
     "mover_motion": "mover motion",
     "rejected": "rejected",
 }
-"""Targets of `evaluate.targets`, in the order of the table."""
+"""Targets of `evaluate.judging.targets`, in the order of the table."""
 
 
 class Setting(NamedTuple):

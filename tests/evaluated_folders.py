@@ -12,7 +12,7 @@ from torch import Tensor
 from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.evaluation import positions, yaw_deg
 from worldr1.evaluate.folder import EvaluationFolder, Facts
-from worldr1.evaluate.pictures import save_pictures
+from worldr1.evaluate.pages.pictures import save_pictures
 from worldr1.evaluate.records import VideoRecord
 from worldr1.mini.render import render
 from worldr1.mini.scenes import sample_scenes

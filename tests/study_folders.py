@@ -23,6 +23,7 @@ from worldr1.study.design import Study, schedule
 from worldr1.study.key import DESTROYED, SAME, Key, open_key
 from worldr1.study.making import StudyPlan, new_study
 from worldr1.study.questions import LEFT, RIGHT, TIE
+from worldr1.study.votes import Vote
 from worldr1.types import Status
 from worldr1.video_io import write_mp4
 
@@ -143,6 +144,27 @@ class Rater:
         """The expected share of votes for B, ties split half; sides are even, so the bias halves what is left."""
         p = self.prefer_b[question]
         return self.ties / 2 + (1 - self.ties) * (self.side_bias / 2 + (1 - self.side_bias) * p)
+
+
+def votes_of(rater: Rater) -> list[Vote]:
+    """On all pairs, as the server keeps them."""
+    found = []
+    for position, trial in enumerate(schedule(rater.study, rater.slot)):
+        pair = rater.study.pairs[trial.pair]
+        left, right = (pair.first, pair.second) if trial.first_is_left else (pair.second, pair.first)
+        found.append(
+            Vote(
+                slot=rater.slot,
+                position=position,
+                pair=trial.pair,
+                left=left,
+                right=right,
+                answers=rater.answers(position),
+                ms=rater.ms(position),
+                loops=(1, 1),
+            )
+        )
+    return found
 
 
 # -------------------------------------------------------------------------------------------------------------- serving

@@ -22,7 +22,7 @@ from worldr1.build import (
 from worldr1.config import dump_toml
 from worldr1.data.sets import load_prompts, subset
 from worldr1.errors import InputError
-from worldr1.evaluate.judging import Judge
+from worldr1.evaluate.judging.judge import Judge
 from worldr1.mini.promptset import random_prompts, unseen_scenes
 from worldr1.protocols import VideoReward
 from worldr1.seeding import make_generator
@@ -110,12 +110,12 @@ class Parts(NamedTuple):
 
 def assemble(config: ExperimentConfig, ranks: Ranks) -> tuple[Trainer, Parts]:
     """A trainer that has its ranks, and what the session has beside it."""
-    check_ranks(config, ranks.world)
     if len(set(ranks.gather(dump_toml(config)))) > 1:
         raise InputError("The processes of this run were started with different recipes; start all by one command.")
     built: list[tuple[RunPrompts, _Models, Parts]] = []
 
     def build() -> None:
+        check_ranks(config, ranks.world)  # of its own environment too: one rank alone may know no Ray
         prompts = run_prompts(config)
         built.append((prompts, _load_models(config, ranks), Parts.make(config, prompts)))
 

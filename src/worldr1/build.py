@@ -23,13 +23,13 @@ from worldr1.backends.mini import (
 from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
 from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
-from worldr1.cluster.ray_actors import RayActors, check_ray, where
+from worldr1.cluster.ray_actors import RayActors, check_all_reach_ray, check_ray, where
 from worldr1.cluster.reward import RemoteReward
 from worldr1.config import load_recipe
 from worldr1.errors import ConfigError, InputError
 from worldr1.evaluate.evaluation import EvaluationConfig
-from worldr1.evaluate.judging import Judge
-from worldr1.evaluate.probing import WordProbe
+from worldr1.evaluate.judging.judge import Judge
+from worldr1.evaluate.metrics.probing import WordProbe
 from worldr1.plugins import find_plugin, is_plugin, make_plugin, plugin_file
 from worldr1.protocols import Renderer, VideoReward
 from worldr1.reward_models import LOADERS, ModelRequest, load_published
@@ -137,19 +137,15 @@ class ExperimentConfig:
 
 
 def check_ranks(config: ExperimentConfig, world: int) -> None:
-    """Raises ConfigError for a recipe that so many processes cannot share."""
-    groups, remote = config.train.groups_per_update, config.reward.remote
+    """Raises ConfigError for a recipe that so many processes cannot share, InputError for actors that they cannot."""
+    groups = config.train.groups_per_update
     if groups < world:
         raise ConfigError(
             f"An update has {groups} groups (train.groups_per_update) for {world} processes, and none is split: start "
             f"at most {groups} processes (torchrun --nproc-per-node), or raise it."
         )
-    device = choose_device(config.device) if world > 1 else "cpu"
-    if config.reward.placement == "remote" and remote.gpus_on(device) and not remote.address and world > 1:
-        raise ConfigError(
-            "Processes on GPUs cannot start a Ray each, which would take the others' GPUs: start one (ray start "
-            "--head) and give its address in reward.remote.address."
-        )
+    if config.reward.placement == "remote":
+        check_all_reach_ray(config.reward.remote, world)
 
 
 def load_experiment(recipe: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:

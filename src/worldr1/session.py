@@ -30,12 +30,12 @@ from worldr1.build import (
 from worldr1.config import dump_toml
 from worldr1.errors import TrainingError
 from worldr1.evaluate.evaluation import Evaluated, Task, evaluate, film, path_finder, plan_tasks, save_evaluation
-from worldr1.evaluate.judging import judge_source
+from worldr1.evaluate.judging.judge import judge_source
+from worldr1.evaluate.judging.watching import look_scores
+from worldr1.evaluate.pages.report import AFTER, BEFORE, PREVIEWS, write_report
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation, read_records
-from worldr1.evaluate.report import AFTER, BEFORE, PREVIEWS, write_report
-from worldr1.evaluate.reward_parts import DOMINANT_SHARE, spread_shares
-from worldr1.evaluate.statistics import headline
-from worldr1.evaluate.watching import look_scores
+from worldr1.evaluate.scoring.reward_parts import DOMINANT_SHARE, spread_shares
+from worldr1.evaluate.statistics.before_after import headline
 from worldr1.monitor import Monitor
 from worldr1.opening import OpenRun, judge_watch, log_on_first, open_run
 from worldr1.rl.phases import Phase

@@ -14,8 +14,8 @@ from worldr1.build import MINI, ExperimentConfig, build_policy, choose_device, e
 from worldr1.errors import InputError
 from worldr1.evaluate.comparison import Comparison
 from worldr1.evaluate.evaluation import evaluate, path_finder, save_evaluation
+from worldr1.evaluate.pages.report import AFTER, BEFORE, MINI_R1, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
 from worldr1.evaluate.records import RECORDS_FILE, Evaluation
-from worldr1.evaluate.report import AFTER, BEFORE, MINI_R1, PREVIEWS, SHIPPED_AFTER, SHIPPED_BEFORE
 from worldr1.pretrain.pack import write_index
 from worldr1.protocols import VideoReward
 from worldr1.train.adapter_file import ADAPTER_FILE, read_adapter, save_adapter

@@ -14,7 +14,7 @@ import pytest
 
 from worldr1.cli import main
 from worldr1.evaluate.folder import RECORDS_FILE, VIDEOS, EvaluationFolder
-from worldr1.evaluate.suites import load_suite
+from worldr1.evaluate.suites.suite import load_suite
 from worldr1.shipped import shipped_adapter
 from worldr1.video_io import read_comment
 
@@ -206,7 +206,7 @@ def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_who
 def test_a_perceptual_network_adds_its_distances_and_changes_nothing_else(whole: Path) -> None:
     from worldr1.backends.mini import load_distance
     from worldr1.cli.judges import load_judge_model
-    from worldr1.evaluate.suite_videos import suite_videos
+    from worldr1.evaluate.suites.videos import suite_videos
 
     judge = replace(load_judge_model("judge", SUITE), perceptual=load_distance())
     (video,) = suite_videos(SUITE, samples=1, seed=0, limit=1)

@@ -12,8 +12,8 @@ from browsing import launched
 from evaluated_folders import FRAMES, filmed_pair
 
 from worldr1.cli import main
-from worldr1.evaluate.evaluation_page import write_evaluation_report
 from worldr1.evaluate.folder import EvaluationFolder
+from worldr1.evaluate.pages.evaluation_page import write_evaluation_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page

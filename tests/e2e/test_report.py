@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from worldr1.evaluate.charts import CameraPath, path_extent, path_plot
-from worldr1.evaluate.clips import EMBED_MAX_BYTES
 from worldr1.evaluate.evaluation import save_evaluation
+from worldr1.evaluate.pages.charts import CameraPath, path_extent, path_plot
+from worldr1.evaluate.pages.report import write_report
+from worldr1.evaluate.pages.report_clips import EMBED_MAX_BYTES
 from worldr1.evaluate.records import Evaluation, VideoRecord
-from worldr1.evaluate.report import write_report
 from worldr1.types import Status
 
 HOSTILE = 'Camera push in. A <script>alert("1")</script> & a "ball" on a red floor.'
@@ -139,7 +139,7 @@ def test_a_finished_run(run_dir: Path) -> None:
 
 
 def test_names_with_quotes_and_tags_stay_text(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worldr1.evaluate.clips.EMBED_MAX_BYTES", 0)  # every video is a link
+    monkeypatch.setattr("worldr1.evaluate.pages.report_clips.EMBED_MAX_BYTES", 0)  # every video is a link
     hostile = 'x" onerror="alert(1)" <script>alert(2)<script>.mp4'
     before = run_dir / "previews" / "before"
     (before / "000.mp4").rename(before / hostile)

@@ -13,8 +13,8 @@ from torch import Tensor
 from worldr1.camera.files import write_trajectory
 from worldr1.camera.trajectory import synthesize
 from worldr1.cli import main
-from worldr1.evaluate.score_metrics import SCORE_METRICS
-from worldr1.evaluate.scoring import STILL_NOTE, ShotScore
+from worldr1.evaluate.scoring.figures import SCORE_METRICS
+from worldr1.evaluate.scoring.scorer import STILL_NOTE, ShotScore
 from worldr1.mini.promptset import random_scenes
 from worldr1.mini.render import render
 from worldr1.video_io import write_mp4

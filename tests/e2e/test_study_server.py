@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from study_folders import Client, Rater, StudyServer, make_study, rate_all, study_key
+from study_folders import Client, Rater, StudyServer, make_study, rate_all, study_key, votes_of
 
 from worldr1.cli import main
 from worldr1.errors import InputError
@@ -158,8 +158,14 @@ def test_missing_packages_are_named_with_their_command(monkeypatch):
         serving.check_installed()
 
 
-def test_what_cannot_be_served_is_one_sentence(server, capsys):
-    folder = str(server.folder)
+def test_what_cannot_be_served_is_one_sentence(tmp_path, capsys):
+    study = make_study(tmp_path, StudyPlan(pairs=5, checks=1, participants=3, seed=2), size=(2, 32, 48), fps=30)
+    folder = str(tmp_path / "study")
+    store = VoteStore(tmp_path / "study" / VOTES_FILE)
+    for slot in (0, 2):
+        for vote in votes_of(Rater(study, study_key(tmp_path / "study"), slot, TASTE)):
+            store.add(vote)
+    store.close()
 
     def sentence(*arguments: str) -> str:
         assert main(["study", *arguments]) == 2
@@ -187,4 +193,4 @@ def test_what_cannot_be_served_is_one_sentence(server, capsys):
     capsys.readouterr()
     assert "is closed" in sentence("serve", folder)
     assert main(["study", "analyse", folder, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["participants"] == 52
+    assert json.loads(capsys.readouterr().out)["participants"] == 2

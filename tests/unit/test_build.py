@@ -129,11 +129,20 @@ def test_more_processes_than_groups_are_refused() -> None:
         check_ranks(config, world)
     with pytest.raises(ConfigError, match=r"has 3 groups .* for 4 processes.*at most 3 processes"):
         check_ranks(config, 4)
-    remote = ("reward.placement=remote", "reward.remote.gpus=1", "train.groups_per_update=4")
-    check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote)), 1)
-    with pytest.raises(ConfigError, match=r"start one \(ray start --head\)"):
-        check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote)), 2)
-    check_ranks(load_experiment("mini-smoke", ("device=cpu", *remote, "reward.remote.address=host:6379")), 2)
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_processes_that_share_actors_need_a_ray_that_all_reach(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    remote = ("device=cpu", "reward.placement=remote", f"reward.remote.gpus={gpus}", "train.groups_per_update=4")
+    config = load_experiment("mini-smoke", remote)
+    check_ranks(config, 1)
+    with pytest.raises(InputError, match=r"2 ranks share the reward's actors.*reward\.remote\.address or RAY_ADDRESS"):
+        check_ranks(config, 2)
+    check_ranks(load_experiment("mini-smoke", (*remote, "reward.remote.address=host:6379")), 2)
+    check_ranks(load_experiment("mini-smoke", ("device=cpu", "train.groups_per_update=4")), 2)  # no actors at all
+    monkeypatch.setenv("RAY_ADDRESS", "host:6379")
+    check_ranks(config, 2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worldr1.build import ClipConfig
 from worldr1.checkup.findings import Finding, timed
-from worldr1.evaluate.reward_parts import PromptedVideo, look
+from worldr1.evaluate.scoring.reward_parts import PromptedVideo, look
 from worldr1.pretrain.corpus import warp
 from worldr1.rewards.composite import S_META, S_RECON, CompositeReward
 from worldr1.rewards.own import OwnReward

@@ -14,7 +14,8 @@ from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.evaluate.folder import EvaluationFolder
-    from worldr1.evaluate.paired import Difference, FolderComparison, PairedComparison
+    from worldr1.evaluate.statistics.differences import Difference
+    from worldr1.evaluate.statistics.folders import FolderComparison, PairedComparison
 
 DEFAULT_PAGE = Path("comparison.html")
 
@@ -38,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the differences and write the page. Raises InputError for folders that cannot be compared."""
-    from worldr1.evaluate.comparison_page import write_comparison_page
-    from worldr1.evaluate.paired import compare_folders
-    from worldr1.evaluate.published import published_rows
+    from worldr1.evaluate.pages.comparison_page import write_comparison_page
+    from worldr1.evaluate.statistics.folders import compare_folders
+    from worldr1.evaluate.suites.published import published_rows
 
     if len(args.folders) < 2:
         raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
@@ -143,8 +144,8 @@ def _table(other: "PairedComparison", rows: "list[tuple[str, Difference | None]]
 def _print_worst(comparison: "FolderComparison", other: "PairedComparison") -> None:
     """The chosen number again with invalid clips counted worst, where that is another number."""
     from worldr1.evaluate.labels import label_of
-    from worldr1.evaluate.paired import Counting
-    from worldr1.evaluate.subsets import ALL
+    from worldr1.evaluate.statistics.differences import Counting
+    from worldr1.evaluate.statistics.subsets import ALL
 
     worst = other.of(comparison.metric, ALL, Counting.WORST)
     if worst is None:

@@ -1,7 +1,6 @@
 """`worldr1 doctor`: what works on this machine, and how to get the rest; with `--recipe`, `cli.doctor_recipe`."""
 
 import argparse
-import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -23,6 +22,7 @@ from packaging.requirements import Requirement
 from worldr1 import __version__
 from worldr1.cli.doctor_recipe import add_recipe_arguments, refuse_without_recipe, run_recipe
 from worldr1.cluster.ray_actors import ADDRESS, HINT, ray_version
+from worldr1.digests import file_sha256
 
 WEIGHTS_DIR = Path(__file__).parent.parent / "mini" / "weights"
 """Where the mini models are shipped."""
@@ -195,10 +195,7 @@ def _mini_weights(folder: Path) -> Check:
 
 
 def _is_intact(path: Path, digest: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    return path.is_file() and file_sha256(path) == digest
 
 
 def _disk() -> Check:

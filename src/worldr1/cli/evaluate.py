@@ -18,13 +18,13 @@ from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device,
 from worldr1.cli.model_options import MINI, add_model_arguments
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
-from worldr1.evaluate.suites import SUITES, Suite, load_suite
+from worldr1.evaluate.suites.suite import SUITES, Suite, load_suite
 
 if TYPE_CHECKING:
     from worldr1.evaluate.folder import EvaluationFolder, Facts
-    from worldr1.evaluate.subsets import Estimate
-    from worldr1.evaluate.suite_videos import FileJudge, SuiteVideo
-    from worldr1.evaluate.summary import GroupSummary
+    from worldr1.evaluate.statistics.subsets import Estimate
+    from worldr1.evaluate.suites.summary import GroupSummary
+    from worldr1.evaluate.suites.videos import FileJudge, SuiteVideo
 
 EXPORT_CLIP = (81, 480, 832)
 """Frames, height and width of exported poses: Wan's."""
@@ -107,14 +107,14 @@ def _evaluate(args: argparse.Namespace, suite: Suite) -> "EvaluationFolder":
 
 
 def _write_report(folder: "EvaluationFolder", suite: Suite) -> Path:
-    from worldr1.evaluate.evaluation_page import write_evaluation_report
-    from worldr1.evaluate.published import published_rows
+    from worldr1.evaluate.pages.evaluation_page import write_evaluation_report
+    from worldr1.evaluate.suites.published import published_rows
 
     return write_evaluation_report(folder, published=published_rows(suite.name))
 
 
 def _export(args: argparse.Namespace, suite: Suite) -> int:
-    from worldr1.evaluate.suite_export import export_suite
+    from worldr1.evaluate.suites.export import export_suite
 
     frames, height, width = EXPORT_CLIP
     numbers = {"frames": suite.frames or frames, "height": height, "width": width}
@@ -208,7 +208,7 @@ def _judge(
 ) -> None:
     """A record of each; notes (of keys): what readers must know is added."""
     from worldr1.evaluate.folder import VIDEOS
-    from worldr1.evaluate.pictures import save_pictures
+    from worldr1.evaluate.pages.pictures import save_pictures
     from worldr1.types import Status
 
     print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
@@ -244,9 +244,9 @@ def _machine() -> str:
 
 
 def _print(folder: "EvaluationFolder", suite: Suite, *, as_json: bool) -> None:
-    from worldr1.evaluate.published import PUBLISHED, load_published
-    from worldr1.evaluate.summary import as_json as groups_as_json
-    from worldr1.evaluate.summary import summarise, summarise_types, valid_share
+    from worldr1.evaluate.suites.published import PUBLISHED, load_published
+    from worldr1.evaluate.suites.summary import as_json as groups_as_json
+    from worldr1.evaluate.suites.summary import summarise, summarise_types, valid_share
     from worldr1.types import Status
 
     facts, records = folder.facts, folder.records

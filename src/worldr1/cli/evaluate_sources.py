@@ -16,13 +16,14 @@ from worldr1.cli.judges import reward_model_of, reward_model_of_folder
 from worldr1.cli.model_options import MINI, MINI_UPSCALE, Settings, adapted_settings, adapter_file
 from worldr1.cli.progress import bar
 from worldr1.config import with_overrides
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
-from worldr1.evaluate.suites import Suite
+from worldr1.evaluate.suites.suite import Suite
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
     from worldr1.build import ExperimentConfig
-    from worldr1.evaluate.manifest import MadeVideo
-    from worldr1.evaluate.suite_videos import SuiteVideo
+    from worldr1.evaluate.suites.manifest import MadeVideo
+    from worldr1.evaluate.suites.videos import SuiteVideo
 
 TRUTH = "truth"
 """Of --model: the mini world's scenes, rendered along the paths that the prompts ask for."""
@@ -75,7 +76,7 @@ class _Sampled(Source):
 
     def make(self, folder: Path, count: Callable[[float], None]) -> tuple[str, ...]:
         from worldr1.cli.filming import Film, Filmer, Shot
-        from worldr1.evaluate.suite_videos import missing
+        from worldr1.evaluate.suites.videos import missing
 
         wanted = missing(self.videos, folder)
         if not wanted:
@@ -105,8 +106,8 @@ class _Sampled(Source):
 
 def _sampled(args: argparse.Namespace, suite: Suite) -> Source:
     from worldr1.build import choose_device
-    from worldr1.evaluate.report import MINI_R1
-    from worldr1.evaluate.suite_videos import suite_videos
+    from worldr1.evaluate.pages.report import MINI_R1
+    from worldr1.evaluate.suites.videos import suite_videos
     from worldr1.train.adapter_file import base_name
 
     lora = adapter_file(args.lora)
@@ -114,10 +115,8 @@ def _sampled(args: argparse.Namespace, suite: Suite) -> Source:
     config = settings.config
     facts, title = {"model": base_name(args.model), "weights": args.weights}, base_name(args.model)
     if lora is not None:
-        import hashlib
-
         named = args.lora if args.lora == MINI_R1 else _adapter_name(lora)
-        facts |= {"lora": named, "lora_sha256": hashlib.sha256(lora.read_bytes()).hexdigest()}
+        facts |= {"lora": named, "lora_sha256": file_sha256(lora)}
         title += f" + {named}"
     return _Sampled(
         title=args.title or title,
@@ -193,9 +192,9 @@ class _Rendered(Source):
         from worldr1.backends.wan import decode_latents, encode_video
         from worldr1.build import build_policy
         from worldr1.evaluate.evaluation import Task
-        from worldr1.evaluate.judging import RenderedTruth
-        from worldr1.evaluate.suite_videos import missing
-        from worldr1.evaluate.suites import mini_scenes
+        from worldr1.evaluate.judging.judge import RenderedTruth
+        from worldr1.evaluate.suites.suite import mini_scenes
+        from worldr1.evaluate.suites.videos import missing
         from worldr1.video_io import write_mp4
 
         wanted = missing(self.videos, folder)
@@ -214,7 +213,7 @@ class _Rendered(Source):
 
 def _truth(args: argparse.Namespace, suite: Suite) -> Source:
     from worldr1.build import choose_device
-    from worldr1.evaluate.suite_videos import suite_videos
+    from worldr1.evaluate.suites.videos import suite_videos
 
     if not suite.mini:
         raise InputError(f"--model {TRUTH} renders the mini world's scenes: give --suite mini, not {suite.name}.")
@@ -240,7 +239,7 @@ class _MadeElsewhere(Source):
     made: "list[MadeVideo]"
 
     def make(self, folder: Path, count: Callable[[float], None]) -> tuple[str, ...]:
-        from worldr1.evaluate.manifest import take
+        from worldr1.evaluate.suites.manifest import take
 
         shorter = 0
         with bar("reading", len(self.made)) as update:
@@ -258,7 +257,7 @@ class _MadeElsewhere(Source):
 
 
 def _made_elsewhere(args: argparse.Namespace, suite: Suite) -> Source:
-    from worldr1.evaluate.manifest import read_manifest
+    from worldr1.evaluate.suites.manifest import read_manifest
 
     if args.model != MINI or args.lora or args.set or args.samples > 1:
         raise InputError("--videos are made already: leave out --model, --lora, --samples and --set.")

@@ -1,6 +1,5 @@
 """Makes the videos of `generate` and `evaluate`, one at a time: each depends on its seed, not on how many are made."""
 
-import hashlib
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import torch
 
 from worldr1 import __version__
 from worldr1.cli.progress import bar
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.rollout.sampler import sample_ode
 from worldr1.rollout.start_noise import PlanCache, start_noise
@@ -68,7 +68,7 @@ class Filmer:
         self._model = build_generator(film.config.model, choose_device(), lora=film.lora)
         self._shape = check_clip(film.config, self._model)
         self._shift = _shift(self._model) if film.shift is None else film.shift
-        self._lora_sha256 = "" if film.lora is None else hashlib.sha256(film.lora.read_bytes()).hexdigest()
+        self._lora_sha256 = "" if film.lora is None else file_sha256(film.lora)
         self._plans = PlanCache()
         print(describe(self._model, film.config.model), file=sys.stderr)
 

@@ -6,11 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
-    from worldr1.evaluate.suite_videos import FileJudge
-    from worldr1.evaluate.suites import Suite
+    from worldr1.evaluate.suites.suite import Suite
+    from worldr1.evaluate.suites.videos import FileJudge
 
 JUDGE, SFM, MINI = "judge", "sfm", "mini"
 FRAMES = 24
@@ -65,8 +66,6 @@ def reward_model_of(lora: Path) -> str | None:
 
     Raises InputError if the file is no adapter.
     """
-    import hashlib
-
     from worldr1.build import load_experiment
     from worldr1.train.adapter_file import read_info
     from worldr1.train.checkpoint import RECIPE_FILE
@@ -75,7 +74,7 @@ def reward_model_of(lora: Path) -> str | None:
     if info.reward_model is not None:
         return info.reward_model
     for recipe in (lora.parent / RECIPE_FILE, lora.parent.parent / RECIPE_FILE):
-        if recipe.is_file() and hashlib.sha256(recipe.read_bytes()).hexdigest() == info.recipe_sha256:
+        if recipe.is_file() and file_sha256(recipe) == info.recipe_sha256:
             return load_experiment(str(recipe)).reward.reconstructor_name
     return None
 
@@ -94,9 +93,9 @@ def _load_mini(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.backends.mini import CLIP_SIZE, load_judge, load_probe, load_reconstructor
     from worldr1.build import build_renderer
     from worldr1.evaluate.fitting import AtLength, ClipSize
-    from worldr1.evaluate.judging import Judge
-    from worldr1.evaluate.probing import WordProbe
-    from worldr1.evaluate.suite_videos import FileJudge
+    from worldr1.evaluate.judging.judge import Judge
+    from worldr1.evaluate.metrics.probing import WordProbe
+    from worldr1.evaluate.suites.videos import FileJudge
 
     device, (frames, height, width) = judge_device(name), CLIP_SIZE
     reconstructor = load_judge(device) if name == JUDGE else load_reconstructor(device)
@@ -114,8 +113,8 @@ def _load_mini(name: str, suite: "Suite", weights: str) -> "FileJudge":
 
 def _load_sfm(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.backends.sfm.reconstructor import SfmReconstructor
-    from worldr1.evaluate.judging import Judge
-    from worldr1.evaluate.suite_videos import FileJudge
+    from worldr1.evaluate.judging.judge import Judge
+    from worldr1.evaluate.suites.videos import FileJudge
     from worldr1.scene.splat import SplatRenderer
 
     reconstructor = SfmReconstructor()
@@ -126,8 +125,8 @@ def _load_sfm(name: str, suite: "Suite", weights: str) -> "FileJudge":
 def _load_depth_anything_3(name: str, suite: "Suite", weights: str) -> "FileJudge":
     from worldr1.backends.depth_anything3 import DepthAnything3Config, load_depth_anything3
     from worldr1.build import build_renderer
-    from worldr1.evaluate.judging import Judge
-    from worldr1.evaluate.suite_videos import FileJudge
+    from worldr1.evaluate.judging.judge import Judge
+    from worldr1.evaluate.suites.videos import FileJudge
 
     device = judge_device(name)
     reconstructor = load_depth_anything3(DepthAnything3Config(model=name, weights=weights), device)

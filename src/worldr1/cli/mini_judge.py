@@ -4,20 +4,21 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from worldr1.cli.progress import bar
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
     from worldr1.build import ExperimentConfig, PromptConfig
     from worldr1.evaluate.evaluation import EvaluationConfig, Reward
-    from worldr1.evaluate.judging import Judge, Source
+    from worldr1.evaluate.judging.judge import Judge, Source
+    from worldr1.evaluate.judging.targets import TargetRow, Trial
     from worldr1.evaluate.records import Evaluation
-    from worldr1.evaluate.targets import TargetRow, Trial
     from worldr1.mini.scenes import Scenes
     from worldr1.types import Prompt
 
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     judged = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
     facts = {
         "runs": [str(folder) for folder in args.run],
-        "adapters_sha256": [_sha256(path) for path in adapters],
-        "judges_sha256": {path.name: _sha256(path) for path in _judge_files(args.weights) if path.is_file()},
+        "adapters_sha256": [file_sha256(path) for path in adapters],
+        "judges_sha256": {path.name: file_sha256(path) for path in _judge_files(args.weights) if path.is_file()},
         "stream": args.stream,
         "num_prompts": len(prompts),
         "prompts_sha256": hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest(),
@@ -137,7 +138,7 @@ def _judges(device: str, weights: Path | None) -> "dict[str, Judge]":
     """The judge, which the probe helps where there is one, and beside it the reward's own 3D model."""
     from worldr1.backends.mini import load_reconstructor
     from worldr1.build import build_judge, build_renderer
-    from worldr1.evaluate.judging import Judge
+    from worldr1.evaluate.judging.judge import Judge
 
     own = Judge(load_reconstructor(device), build_renderer(device))
     return {JUDGE: build_judge(device, weights=weights), OWN: own}
@@ -169,9 +170,9 @@ class _Films:
     ) -> _Judged:
         """policies: the base, then trained ones."""
         from worldr1.build import evaluation_config
-        from worldr1.evaluate.best_of_n import BestOfN
         from worldr1.evaluate.evaluation import plan_tasks
-        from worldr1.evaluate.targets import Trial
+        from worldr1.evaluate.judging.best_of_n import BestOfN
+        from worldr1.evaluate.judging.targets import Trial
 
         sources = self._sources(policies, scenes)
         chooser = None if self.best_of is None else BestOfN(sources["base"], self.best_of[1], self.best_of[0])
@@ -195,7 +196,7 @@ class _Films:
         from worldr1.backends.wan import decode_latents, encode_video
         from worldr1.build import evaluation_config
         from worldr1.evaluate.evaluation import film
-        from worldr1.evaluate.judging import RenderedTruth
+        from worldr1.evaluate.judging.judge import RenderedTruth
         from worldr1.rollout.start_noise import PlanCache
 
         plans, vae = PlanCache(), policies[0].vae
@@ -211,23 +212,15 @@ class _Films:
     def _judge(
         self, side: str, source: "Source", tasks: Sequence[Any], config: "EvaluationConfig"
     ) -> "dict[str, Evaluation]":
-        from worldr1.evaluate.judging import judge_source
+        from worldr1.evaluate.judging.judge import judge_source
 
-        with _bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
-            found = judge_source(source, tasks, self.judges, config=config, on_progress=lambda done, total: show(done))
+        with bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
+            found = judge_source(
+                source, tasks, self.judges, config=config, on_progress=lambda done, _: show(completed=done)
+            )
         for name, evaluation in found.items():
             evaluation.save(self.out / "records" / name / f"{side}-noise-{config.seed}")
         return found
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda completed: progress.update(task, completed=completed)
 
 
 # ------------------------------------------------------------------------------------------------------------- output
@@ -235,8 +228,8 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _write(out: Path, facts: dict[str, Any], judged: _Judged) -> str:
     """judging.json and table.md; returns the latter's text."""
-    from worldr1.evaluate.judgement_tables import best_of_line, rows_as_json
-    from worldr1.evaluate.targets import target_rows
+    from worldr1.evaluate.judging.tables import best_of_line, rows_as_json
+    from worldr1.evaluate.judging.targets import target_rows
 
     rows = {name: target_rows(trials) for name, trials in judged.trained.items()}
     best_rows = {name: target_rows(trials) for name, trials in judged.best.items()}
@@ -263,14 +256,10 @@ def _write(out: Path, facts: dict[str, Any], judged: _Judged) -> str:
 
 def _tables(rows: "Sequence[TargetRow]", trials: "Sequence[Trial]", trained: str) -> list[str]:
     """Targets and means; trained: what the side beside base and truth is called."""
-    from worldr1.evaluate.judgement_tables import markdown_table, means_table
+    from worldr1.evaluate.judging.tables import markdown_table, means_table
 
     names = {"base": "base", "trained": trained, "truth": "truth"}
     sides = {
         name: [record for trial in trials for record in getattr(trial, side).records] for side, name in names.items()
     }
     return [markdown_table(rows, trained=trained).rstrip(), means_table(sides).rstrip()]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,8 +1,11 @@
 """How far a long piece of work is, on stderr."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -17,3 +20,11 @@ def bar(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield partial(progress.update, progress.add_task(what, total=total))
+
+
+def tracked(work: Sequence[T], what: str) -> Iterable[T]:
+    """The pieces of work one by one, under such a bar."""
+    with bar(what, len(work)) as update:
+        for piece in work:
+            yield piece
+            update(advance=1)

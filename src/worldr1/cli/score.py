@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli.progress import tracked
 from worldr1.cli.score_rewards import add_reward_arguments, make_folder, run_rewards
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.backends.sfm.lifting import SfmConfig
-    from worldr1.evaluate.scoring import Scored, Scorer, ShotScore
+    from worldr1.evaluate.scoring.scorer import Scored, Scorer, ShotScore
     from worldr1.footage import Shot
     from worldr1.types import Trajectory
 
@@ -121,9 +121,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"3D model {args.reconstructor}, licence {model.licence}: {model.knows}.", file=sys.stderr)
     if args.prompt and not tokens:
         print("The prompt has no camera words, so there is no path to compare with.", file=sys.stderr)
-    console = Console(stderr=True)
-    work = track(clips, "scoring", console=console, transient=True, disable=not console.is_terminal)
-    scored = [_score(model.scorer, clip, tokens, args.poses) for clip in work]
+    scored = [_score(model.scorer, clip, tokens, args.poses) for clip in tracked(clips, "scoring")]
     record = _record(scored, args)
     if args.out is not None:
         _write(args, scored, record)
@@ -158,7 +156,7 @@ class Clip(NamedTuple):
 def _load_sfm(args: argparse.Namespace) -> Model:
     from worldr1.backends.mini import load_distance
     from worldr1.backends.sfm.reconstructor import SfmReconstructor
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     reconstructor = SfmReconstructor(_sfm_config(args.focal))
@@ -186,7 +184,7 @@ def _load_mini(args: argparse.Namespace) -> Model:
     """On the CPU, so that every machine gives the same figures."""
     from worldr1.backends.mini import CLIP_SIZE, load_distance, load_reconstructor
     from worldr1.evaluate.fitting import ClipSize
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     reconstructor = load_reconstructor()
@@ -204,7 +202,7 @@ def _load_depth_anything_3(name: str, args: argparse.Namespace) -> Model:
     from worldr1.backends.depth_anything3_network import INSTALL
     from worldr1.backends.gsplat import GsplatRenderer
     from worldr1.backends.mini import load_distance
-    from worldr1.evaluate.scoring import Scorer
+    from worldr1.evaluate.scoring.scorer import Scorer
     from worldr1.scene.splat import SplatRenderer
 
     if find_spec("depth_anything_3") is None:  # said before gigabytes are downloaded
@@ -279,7 +277,7 @@ def _thinned(poses: Path, num_frames: int) -> "Trajectory":
 
 
 def _record(scored: Sequence["Scored"], args: argparse.Namespace) -> str:
-    from worldr1.evaluate.score_metrics import SCORE_METRICS, metric_id
+    from worldr1.evaluate.scoring.figures import SCORE_METRICS, metric_id
 
     ids = {
         metric.field: metric_id(
@@ -291,7 +289,7 @@ def _record(scored: Sequence["Scored"], args: argparse.Namespace) -> str:
 
 
 def _write(args: argparse.Namespace, scored: Sequence["Scored"], record: str) -> None:
-    from worldr1.evaluate.score_page import write_score_page
+    from worldr1.evaluate.pages.score_page import write_score_page
     from worldr1.scene.ply import write_ply
 
     (args.out / "scores.json").write_text(record + "\n", encoding="utf-8")
@@ -307,7 +305,7 @@ def _write(args: argparse.Namespace, scored: Sequence["Scored"], record: str) ->
 
 
 def _print_table(scores: Sequence["ShotScore"], *, with_request: bool) -> None:
-    from worldr1.evaluate.score_metrics import SCORE_METRICS
+    from worldr1.evaluate.scoring.figures import SCORE_METRICS
 
     named = {metric.field: metric for metric in SCORE_METRICS}
     columns = _COLUMNS_WITH_REQUEST if with_request else _COLUMNS

@@ -20,8 +20,8 @@ from worldr1.video_io import read_mp4
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
     from worldr1.build import ClipConfig
-    from worldr1.evaluate.reward_page import Table
-    from worldr1.evaluate.reward_parts import PromptedVideo, RewardGroup
+    from worldr1.evaluate.pages.reward_page import Table
+    from worldr1.evaluate.scoring.reward_parts import PromptedVideo, RewardGroup
 
 PAGE_FILE, DATA_FILE = "rewards.html", "rewards.json"
 
@@ -45,8 +45,9 @@ def run_rewards(args: argparse.Namespace) -> int:
     that cannot be used.
     """
     from worldr1.build import build_local_reward, choose_device, load_experiment
-    from worldr1.evaluate.reward_page import reward_page
-    from worldr1.evaluate.reward_parts import as_json, score_groups
+    from worldr1.evaluate.pages.reward_page import reward_page
+    from worldr1.evaluate.scoring.reward_findings import as_json
+    from worldr1.evaluate.scoring.reward_parts import score_groups
 
     config = load_experiment(args.rewards, tuple(args.set))
     # all files are read before the first is scored: a wrong name should not cost minutes
@@ -82,7 +83,7 @@ def run_rewards(args: argparse.Namespace) -> int:
 
 
 def _read_all(paths: Sequence[str], prompt: str | None, recipe: str, clip: "ClipConfig") -> list["PromptedVideo"]:
-    from worldr1.evaluate.reward_parts import PromptedVideo
+    from worldr1.evaluate.scoring.reward_parts import PromptedVideo
 
     found = [Prompt(id=0, text=prompt) if prompt else _prompt_beside(Path(path)) for path in paths]
     return [
@@ -141,8 +142,8 @@ def make_folder(path: Path) -> None:
 
 
 def _print_group(group: "RewardGroup") -> None:
-    from worldr1.evaluate.reward_page import measures_table, parts_table, request_of
-    from worldr1.evaluate.reward_parts import findings
+    from worldr1.evaluate.pages.reward_page import measures_table, parts_table, request_of
+    from worldr1.evaluate.scoring.reward_findings import findings
 
     print(group.prompt.text)
     print(request_of(group))

@@ -3,12 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
+from worldr1.cli.progress import tracked
 from worldr1.errors import InputError
 
 DEFAULT_PORT = 8080
@@ -61,12 +58,7 @@ def _new(args: argparse.Namespace) -> int:
         title=args.title,
         seed=args.seed,
     )
-    console = Console(stderr=True)
-
-    def bar(work: Sequence[int]) -> Iterable[int]:
-        return track(work, "writing pairs", console=console, transient=True, disable=not console.is_terminal)
-
-    made = new_study(args.a, args.b, args.out, plan, progress=bar)
+    made = new_study(args.a, args.b, args.out, plan, progress=lambda work: tracked(work, "writing pairs"))
     study = made.study
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or check the recipe. Started by torchrun this is one of several processes, of which rank 0 speaks."""
-    from worldr1.train.ranks import speaks
+    from worldr1.torchrun import speaks
 
     try:
         return _run(args)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worldr1.errors import InputError
+from worldr1 import torchrun
 
 RUN = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
 """What torchrun says to all ranks alike and to no other run of the cluster."""
@@ -26,18 +26,9 @@ class Rank:
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> "Rank":
-        """As torchrun says it; one process of its own without torchrun. Raises InputError for numbers that are none."""
-        said = {name: environment.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))}
-        try:
-            number, of = int(said["RANK"]), int(said["WORLD_SIZE"])
-        except ValueError:
-            number, of = -1, 0
-        if not 0 <= number < of:
-            raise InputError(
-                f"RANK is {said['RANK']} and WORLD_SIZE {said['WORLD_SIZE']}: start the ranks with torchrun, or unset "
-                "both."
-            )
-        return cls(number=number, of=of, namespace="-".join(["worldr1", *(environment.get(x, "") for x in RUN)]))
+        """As torchrun says it; one process of its own without torchrun. Raises InputError as `torchrun.place` does."""
+        rank, world, _ = torchrun.place(environment)
+        return cls(number=rank, of=world, namespace="-".join(["worldr1", *(environment.get(x, "") for x in RUN)]))
 
     @property
     def shares(self) -> bool:

@@ -55,6 +55,15 @@ def check_ray() -> None:
         raise InputError(f'reward.placement = "remote" needs Ray, which is not installed: {HINT}.')
 
 
+def check_all_reach_ray(config: RemoteConfig, ranks: int) -> None:
+    """Raises InputError for several ranks without an address: each would start a Ray, and take the others' GPUs."""
+    if ranks > 1 and not _address(config):
+        raise InputError(
+            f"{ranks} ranks share the reward's actors, which need a Ray that all of them reach: start one on every "
+            "node (ray start) and set reward.remote.address or RAY_ADDRESS (docs/rewards_elsewhere.md)."
+        )
+
+
 def where(config: RemoteConfig, device: str) -> str:
     """In words: how many actors, of what size, on which Ray."""
     address = _address(config)
@@ -85,11 +94,7 @@ class RayActors:
         """
         check_ray()
         self._rank = rank or Rank.here()
-        if self._rank.shares and not _address(config):
-            raise InputError(
-                f"{self._rank.of} ranks share the reward's actors, which need a Ray that all of them reach: start one "
-                "on every node (ray start) and set reward.remote.address (docs/rewards_elsewhere.md)."
-            )
+        check_all_reach_ray(config, self._rank.of)
         self.num, self.first = config.actors, self._rank.first_of(config.actors)
         gpus = config.gpus_on(device)
         self._ray, self._leave = _connect(config, device, gpus)

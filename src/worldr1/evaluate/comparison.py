@@ -7,7 +7,7 @@ from typing import Self
 
 from worldr1.errors import InputError
 from worldr1.evaluate.records import Evaluation, VideoRecord
-from worldr1.evaluate.statistics import matched
+from worldr1.evaluate.statistics.values import matched
 
 BASE, THIS_RUN = "base", "this run"
 

@@ -5,7 +5,7 @@
 - videos/NAME.mp4: `VideoRecord.video`
 - redrawn/NAME.mp4: of the shown videos: every frame drawn again from the geometry of the frames of other parity,
   striped where nothing is known; NAME.png says where that is; NAME-seen.mp4 is what the judge saw, where that has other
-  frames or another shape than videos/NAME.mp4 (`pictures`)
+  frames or another shape than videos/NAME.mp4 (`pages.pictures`)
 - points/NAME.json: of the shown videos: a light cloud of points, `{"points": base64 of float32 [N, 3] in depth units,
   first camera's frame, "colours": base64 of uint8 [N, 3]}`
 - report.html

@@ -1,6 +1,5 @@
 """Put the trained parts together into the folder that ships, and take them apart (`worldr1 mini build pack|unpack`)."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ from diffusers import WanPipeline
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.mini.networks.base import new_scheduler, new_text_encoder, new_transformer, new_vae
 from worldr1.types import CONVENTIONS_VERSION
@@ -65,7 +65,7 @@ def write_index(weights: Path, metrics: dict[str, dict[str, float]]) -> dict[str
         )
     index = {
         "conventions_version": CONVENTIONS_VERSION,
-        "sha256": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        "sha256": {name: file_sha256(path) for name, path in files.items()},
         "metrics": metrics,
     }
     (weights / "index.json").write_text(json.dumps(index, indent=1) + "\n")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy import stats
 
-from worldr1.evaluate.statistics import CONFIDENCE, MIN_PAIRS
+from worldr1.evaluate.statistics.intervals import CONFIDENCE, MIN_PAIRS
 from worldr1.seeding import make_generator
 
 NUM_RESAMPLES = 2000

@@ -9,7 +9,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from worldr1.evaluate.statistics import MIN_PAIRS
+from worldr1.evaluate.pages.html import asset
+from worldr1.evaluate.statistics.intervals import MIN_PAIRS
 from worldr1.study.analysis import (
     Analysis,
     Participant,
@@ -71,7 +72,7 @@ def report_page(analysis: Analysis) -> str:
     opening, *named = sections.items()
     links = " · ".join(f'<a href="#part-{i}">{title}</a>' for i, (title, _) in enumerate(named))
     body = "".join(f'<h2 id="part-{i}">{title}</h2>{text}' for i, (title, text) in enumerate(named))
-    style = (files("worldr1.evaluate") / "page.css").read_text(encoding="utf-8")
+    style = asset("page.css")
     style += (files("worldr1.study") / "page" / "report.css").read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

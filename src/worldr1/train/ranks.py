@@ -12,7 +12,6 @@ the others end with `RankLost`, and torchrun starts all of them again (`--max-re
 """
 
 import json
-import os
 import secrets
 import socket
 import time
@@ -25,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from worldr1 import torchrun
 from worldr1.errors import (
     CheckpointError,
     ConfigError,
@@ -83,7 +83,7 @@ class Ranks:
         From here on interrupts act at the ends of `together` alone. Raises InputError on all ranks for an environment
         that is not torchrun's, or too few GPUs; ServerError if the others do not come.
         """
-        rank, world, local_rank = _environment()
+        rank, world, local_rank = torchrun.place()
         if world == 1:
             return cls()
         if device == "cuda":
@@ -262,30 +262,6 @@ class Ranks:
 
 
 # ----------------------------------------------------------------------------------------------------------- launching
-
-
-def speaks() -> bool:
-    """Whether this process is rank 0, as far as its environment says; needs no `Ranks`."""
-    return os.environ.get("RANK", "0") in ("", "0") or "WORLD_SIZE" not in os.environ
-
-
-def _environment() -> tuple[int, int, int]:
-    """Rank, world and local rank as torchrun sets them. Raises InputError for half of it, or impossible numbers."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1, 0
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    try:
-        rank, world, local_rank = (int(os.environ[name]) for name in names)
-        sound = 0 <= rank < world and local_rank >= 0 and (world == 1 or "MASTER_ADDR" in os.environ)
-    except (KeyError, ValueError):
-        sound, rank, world, local_rank = False, 0, 0, 0
-    if not sound:
-        said = ", ".join(f"{name}={os.environ.get(name, '(missing)')}" for name in (*names, "MASTER_ADDR"))
-        raise InputError(
-            f"The environment is no process of torchrun's ({said}): start with torchrun --nproc-per-node N -m worldr1 "
-            "train ..., or unset WORLD_SIZE."
-        )
-    return rank, world, local_rank
 
 
 def _meeting_place(store: Any, rank: int, world: int) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from worldr1.camera.trajectory import synthesize
 from worldr1.errors import InputError
 from worldr1.evaluate.fitting import ClipSize
-from worldr1.evaluate.scoring import Scorer
+from worldr1.evaluate.scoring.scorer import Scorer
 from worldr1.geometry.se3 import make_pose, rotation_y
 from worldr1.scene.splat import SplatRenderer
 from worldr1.types import Reconstruction, Status, intrinsics_px

@@ -6,7 +6,7 @@ import pytest
 from score_records import PathErrors, Record
 from score_reference import auc, auc_interval, quantiles, reference_report
 
-from worldr1.evaluate.scoring import ShotScore
+from worldr1.evaluate.scoring.scorer import ShotScore
 
 
 def made(name: str = "clean-128-00", **given) -> Record:

@@ -2,7 +2,7 @@
 
 from worldr1.evaluate.labels import LABELS
 from worldr1.evaluate.records import Evaluation
-from worldr1.evaluate.statistics import value_names
+from worldr1.evaluate.statistics.values import value_names
 from worldr1.shipped import shipped_adapter
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_folders import Rater, make_study, study_key
+from study_folders import Rater, make_study, study_key, votes_of
 
 from worldr1.errors import InputError
 from worldr1.study.analysis import analyse, analyse_folder, check_passed, interval_words, preference_of_b, summary
-from worldr1.study.design import Pair, Rules, Study, schedule
+from worldr1.study.design import Pair, Rules, Study
 from worldr1.study.intervals import NO_INTERVAL, Interval
 from worldr1.study.key import DESTROYED, REAL, SAME, Key, PairKey, write_key
 from worldr1.study.making import StudyPlan
@@ -50,26 +50,6 @@ def invented(
         worldr1="0",
     )
     return study, Key(a="base <b>", b="tuned", pairs=keys, seed=0, salt="")
-
-
-def votes_of(rater: Rater) -> list[Vote]:
-    found = []
-    for position, trial in enumerate(schedule(rater.study, rater.slot)):
-        pair = rater.study.pairs[trial.pair]
-        left, right = (pair.first, pair.second) if trial.first_is_left else (pair.second, pair.first)
-        found.append(
-            Vote(
-                slot=rater.slot,
-                position=position,
-                pair=trial.pair,
-                left=left,
-                right=right,
-                answers=rater.answers(position),
-                ms=rater.ms(position),
-                loops=(1, 1),
-            )
-        )
-    return found
 
 
 def by_hand(

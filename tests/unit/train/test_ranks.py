@@ -11,7 +11,7 @@ import torch
 from ranks_at_work import OF_THREE, SCENARIOS
 
 from worldr1.errors import InputError, TrainingError
-from worldr1.train.ranks import Ranks, _environment, _raise_what_failed
+from worldr1.train.ranks import Ranks, _raise_what_failed
 
 TOLERANCE = 2e-5
 """Of parameters, absolutely, and of metrics, relatively: another order of sums, which AdamW's tiny eps makes larger."""
@@ -122,25 +122,6 @@ def test_an_interrupt_gives_way_to_what_went_wrong() -> None:
     with pytest.raises(TrainingError, match="Rank 1: too many"):
         _raise_what_failed([stopped, {"failed": "TrainingError", "said": "too many"}], KeyboardInterrupt())
     _raise_what_failed([{"result": 1}], None)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"WORLD_SIZE": "2"},
-        {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0"},
-        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "a"},
-        {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"},
-    ],
-)
-def test_half_an_environment_of_torchruns_is_refused(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR"):
-        monkeypatch.delenv(name, raising=False)
-    assert _environment() == (0, 1, 0)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"no process of torchrun's .* start with torchrun"):
-        Ranks.join("cpu")
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

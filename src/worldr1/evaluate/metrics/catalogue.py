@@ -1,6 +1,6 @@
 """Every measure of a video: its name, unit, which way is better, which frames it compares and whose formula it is.
 
-The one list of titles: `evaluate.labels` (tables and charts) and `evaluate.score_metrics` (`worldr1 score`) read it.
+The one list of titles: `evaluate.labels` (tables and charts) and `evaluate.scoring.figures` (`worldr1 score`) read it.
 """
 
 from collections.abc import Mapping
@@ -125,6 +125,8 @@ _WORDS = {
 }
 WORD_MEASURES = (*_WORDS, "extra_solids")
 """What the attribute probe says of a prompt's words."""
+WORDS, DYNAMIC_WORDS, MOVER_MOTION = "words", "motion", "mover_motion"
+"""Names of two of them, and of the residual motion inside the movers that the prompt names."""
 _PROBE = "mini.attribute_scores, by the attribute probe"
 _VBENCH = "VBench (arXiv 2311.17982), its own package 0.1.5"
 _VBENCH_DIMENSIONS = {

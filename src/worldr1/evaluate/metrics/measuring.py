@@ -9,16 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldr1.errors import InputError
-from worldr1.evaluate.consistency import consistency
-from worldr1.evaluate.epipolar import epipolar_error
 from worldr1.evaluate.metrics.camera_path import camera_path_metrics
-from worldr1.evaluate.metrics.catalogue import CATALOGUE, WORD_MEASURES
+from worldr1.evaluate.metrics.catalogue import CATALOGUE, MOVER_MOTION, WORD_MEASURES
 from worldr1.evaluate.metrics.clip import JudgedClip
+from worldr1.evaluate.metrics.consistency import consistency
 from worldr1.evaluate.metrics.dynamic_degree import flow_motion
+from worldr1.evaluate.metrics.epipolar import epipolar_error
 from worldr1.evaluate.metrics.mvcs import multi_view_consistency
+from worldr1.evaluate.metrics.probing import WordProbe
 from worldr1.evaluate.metrics.redrawing import ALL, HOLDOUT, at_depth_size, compare_images, redraw
 from worldr1.evaluate.metrics.splat_fit import FIT_ALL, FIT_HOLDOUT, FitConfig, fit_metrics
-from worldr1.evaluate.probing import WordProbe
 from worldr1.mini.networks.probe import Sighting
 from worldr1.protocols import PerceptualDistance, Renderer
 from worldr1.scene.image_metrics import image_gradient
@@ -174,7 +174,7 @@ _GROUPS: dict[Group, tuple[str, ...]] = {
     _epipolar: ("epipolar_px",),
     _flow: ("dis_motion_px", "dis_dynamic_share"),
     _gradient: ("image_gradient",),
-    _words: (*WORD_MEASURES, "mover_motion"),
+    _words: (*WORD_MEASURES, MOVER_MOTION),
 }
 _OF_GEOMETRY = (_held_out, _all_frames, _fit_held_out, _fit_all, _depths, _residual, _camera)
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}

@@ -11,9 +11,9 @@ from worldr1.errors import InputError
 from worldr1.evaluate.labels import LABELS
 from worldr1.evaluate.metrics import CATALOGUE, MEASURED_BY_DEFAULT, JudgedClip, depth_model_note, measure
 from worldr1.evaluate.metrics.splat_fit import FitConfig
-from worldr1.evaluate.score_metrics import SCORE_METRICS
-from worldr1.evaluate.scoring import ShotScore
-from worldr1.evaluate.statistics import PSNR_NAMES
+from worldr1.evaluate.scoring.figures import SCORE_METRICS
+from worldr1.evaluate.scoring.scorer import ShotScore
+from worldr1.evaluate.statistics.values import PSNR_NAMES
 from worldr1.mini.promptset import random_scenes
 from worldr1.mini.render import render
 from worldr1.scene.splat import SplatRenderer

@@ -1,0 +1,1 @@
+"""Means of records and paired differences between evaluations, with their intervals."""
