@@ -4,6 +4,7 @@ Each lands in an evaluation folder of its own (`evaluate.folder`): films/VARIANT
 it, and every frame drawn again from its 3D scene. Numbers are never taken from these few prompts: they are to be seen.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -18,14 +19,14 @@ from worldr1.backends.wan import WanPolicy, decode_latents, encode_video
 from worldr1.build import ExperimentConfig, PromptConfig, build_judge, build_policy, evaluation_config, load_experiment
 from worldr1.camera.motion import parse_plan
 from worldr1.errors import InputError
-from worldr1.evaluate.evaluation import SHOWN_HEIGHT_PX, EvaluationConfig, Task, plan_tasks
+from worldr1.evaluate.evaluation import EvaluationConfig, Task, plan_tasks
 from worldr1.evaluate.evaluation import film as film_tasks
 from worldr1.evaluate.folder import VIDEOS, EvaluationFolder, Facts
 from worldr1.evaluate.judging import Judge, RenderedTruth, Source
 from worldr1.evaluate.pictures import save_pictures
 from worldr1.mini.scenes import Motion, Scenes
+from worldr1.reproduce.inventory import finished_runs
 from worldr1.reproduce.layout import Layout
-from worldr1.reproduce.runs import finished_runs
 from worldr1.reproduce.variants import RECIPE, Variant
 from worldr1.rollout.start_noise import PlanCache
 from worldr1.train.adapter_file import read_info
@@ -45,6 +46,9 @@ DRAWN = (256, 256)
 """Static and dynamic prompts that the films are chosen from."""
 TEXTURED_SOLIDS = 2
 """That a scene has at least: solids and textures are what a reward of geometry alone gives up."""
+UPSCALE, RATE_FACTOR = 2, 20
+"""Of the files, which a page carries by the hundred: chroma is then as fine as the clip's pixels, a file has 20 to 30
+kilobytes and loses little (38 to 40 dB)."""
 
 
 def film(
@@ -60,7 +64,8 @@ def film(
     A variant is filmed by its own recipe (without noise transport it is filmed without); prompts and seeds of the noise
     are the same for all. What is filmed already with the same weights is kept; films of other weights are made anew.
     weights: folder of the judge's files; the packaged ones if None. on_progress: called with (videos done, videos in
-    all). Raises InputError for a recipe or an adapter that cannot be used.
+    all). Several processes may film at once: a folder is one's at a time. Raises InputError for a recipe or an adapter
+    that cannot be used.
     """
     sets = _Sets(load_experiment(RECIPE), device, weights)
     sides = [_side_of_base(sets), _side_of_truth(sets)]
@@ -240,7 +245,13 @@ def _facts(
 
 def _film_side(path: Path, side: _Side, sets: _Sets) -> EvaluationFolder:
     """Films what is missing, batch by batch; a video counts once its record is there."""
-    folder = _opened(path, side.facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # base and truth: the second to come waits, and finds them there
+        return _complete(_opened(path, side.facts), side, sets)
+
+
+def _complete(folder: EvaluationFolder, side: _Side, sets: _Sets) -> EvaluationFolder:
     known = {record.prompt_key for record in folder.records}
     tasks = plan_tasks(sets.prompts, side.evaluation)
     left = [task for task in tasks if (task.prompt.id, task.prompt.dynamic) not in known]
@@ -259,15 +270,19 @@ def _keep(folder: EvaluationFolder, tasks: Sequence[Task], source: Source, sets:
     for task, video, looked in zip(tasks, videos, sets.judge.look(videos, tasks), strict=True):
         name = f"{task.prompt.id:03d}.mp4"
         said = {"prompt": task.prompt.text, "noise_seed": task.seed, **folder.facts.source, **folder.facts.settings}
-        write_mp4(
-            folder.path / VIDEOS / name,
-            video,
-            upscale=max(1, SHOWN_HEIGHT_PX // video.shape[-2]),
-            comment=json.dumps(said, ensure_ascii=False),
-        )
+        comment = json.dumps(said, ensure_ascii=False)
+        write_mp4(folder.path / VIDEOS / name, video, upscale=UPSCALE, rate_factor=RATE_FACTOR, comment=comment)
         record = replace(looked.record, video=name)
         if record.status is Status.OK and looked.reconstruction is not None:
-            save_pictures(folder, record, video, looked.reconstruction, sets.judge.renderer)
+            save_pictures(
+                folder,
+                record,
+                video,
+                looked.reconstruction,
+                sets.judge.renderer,
+                upscale=UPSCALE,
+                rate_factor=RATE_FACTOR,
+            )
         folder.append(record)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from worldr1.train.runlog import read_metrics
 SHORT = 0.95
 """Share of a variant's updates below which its runs are called shorter than planned: the published ones, which a clock
 stopped, have one update less or more."""
+NOT_TOLD = ("command", "host", "pid", "log")
+"""Of the ledger: paths and names of one machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +61,34 @@ def is_short(run: Run, variant: Variant) -> bool:
     return 0 < run.updates < SHORT * UPDATES[variant.length]
 
 
+def what_was_run(runs: Mapping[str, Sequence[Run]], ledger: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Numbers of finished runs, of their seeds and updates, their minutes; machines and commits of the ledger."""
+    every = [run for of in runs.values() for run in of]
+    if not every:
+        return {"runs": "none finished"}
+    told = {
+        "runs": f"{len(every)} of {len(runs)} variant{'s' if len(runs) != 1 else ''}",
+        "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in every})),
+        "updates": f"{sum(run.updates for run in every):,}",
+        "minutes of training": f"{sum(run.minutes for run in every):.1f}",
+    }
+    for name, key in (("machine", "device"), ("commit", "commit")):
+        found = dict.fromkeys(str(entry[key]) for entry in ledger if entry.get(key))
+        told |= {name: ", ".join(found)} if found else {}
+    return told
+
+
+def shortened(runs: Mapping[str, Sequence[Run]], variants: Mapping[str, Variant]) -> list[str]:
+    """What to say of runs with fewer updates than their variants ask for."""
+    short = [name for name, of in runs.items() if any(is_short(run, variants[name]) for run in of)]
+    if not short:
+        return []
+    return [
+        f"Runs of {', '.join(short)} had fewer updates than their variant asks for: their numbers are not those of the "
+        "published runs."
+    ]
+
+
 def num_judged(layout: Layout, variant: Variant) -> int:
     """Prompts that its runs were judged on; 0 if they were not."""
     path = layout.judged(variant) / "judging.json"
@@ -69,7 +99,7 @@ def num_judged(layout: Layout, variant: Variant) -> int:
 
 
 def read_ledger(layout: Layout) -> tuple[list[dict[str, Any]], int]:
-    """The ledger's entries, and the number of its lines that cannot be read (a kill cuts one off)."""
+    """The ledger's entries without `NOT_TOLD`, and the number of lines that cannot be read (a kill cuts one off)."""
     if not layout.ledger.is_file():
         return [], 0
     entries, damaged = [], 0
@@ -79,7 +109,7 @@ def read_ledger(layout: Layout) -> tuple[list[dict[str, Any]], int]:
         except ValueError:
             entry = None
         if isinstance(entry, dict):
-            entries.append(entry)
+            entries.append({name: value for name, value in entry.items() if name not in NOT_TOLD})
         else:
             damaged += bool(line.strip())
     return entries, damaged
