@@ -23,10 +23,10 @@ class Card {
       else this.unload(); // a phone plays only so many videos of a page
       if (entry.isIntersecting && turned) watcher.disconnect();
     }, { rootMargin: "500px" }).observe(element);
-    new IntersectionObserver(([entry]) => {
+    new IntersectionObserver(([entry]) => { // of a card taller than a phone no fixed share is ever seen
       this.visible = entry.isIntersecting;
       this.apply();
-    }, { threshold: 0.25 }).observe(element);
+    }, { rootMargin: "-15% 0px" }).observe(element);
   }
 
   load() {

@@ -22,6 +22,7 @@ from worldr1.reproduce.wording import (
     price,
     published_words,
 )
+from worldr1.train.checkpoint import write_whole
 
 
 def write(
@@ -49,7 +50,7 @@ def write(
         _runs(layout, runs, variants),
         _ledger(ledger, damaged),
     ]
-    layout.markdown.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_whole(layout.markdown, ("\n\n".join(part for part in parts if part) + "\n").encode())
     return layout.markdown
 
 

@@ -35,6 +35,7 @@ from worldr1.reproduce.wording import (
     price,
     published_words,
 )
+from worldr1.train.checkpoint import write_whole
 
 TITLE = "The paper's claims in the mini world"
 MAX_CHARTS = 6
@@ -85,7 +86,8 @@ def write(
         "ledger": as_json(ledger),
     }
     css = (files("worldr1.reproduce") / "reproduction.css").read_text(encoding="utf-8")
-    layout.page.write_text(page(TITLE, sections, record, "reproduction.json", films.data(), css=css), encoding="utf-8")
+    html = page(TITLE, sections, record, "reproduction.json", films.data(), css=css)
+    write_whole(layout.page, html.encode())  # a reader may load it while runs go on
     return layout.page
 
 
@@ -182,7 +184,8 @@ def _claim(finding: Finding, films: Films) -> str:
         f"<p><b>The paper says:</b> {escape(finding.says)}</p>"
         f"<p><b>Rule, written down before any run:</b> {escape(finding.rule)}</p>"
         f"{missing}{f'<ul>{notes}</ul>' if notes else ''}"
-        f'{_published(finding)}<div class="charts">{charts}</div>{_measured_table(finding.measured)}<p class="small">Rests on {escape(runs)}.</p>{_pictures(finding, films)}</section>'
+        f'{_published(finding)}<div class="charts">{charts}</div>{_measured_table(finding.measured)}'
+        f'<p class="small">Rests on {escape(runs)}.</p>{_pictures(finding, films)}</section>'
     )
 
 

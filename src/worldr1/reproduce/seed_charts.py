@@ -11,7 +11,7 @@ from worldr1.evaluate.charts import ticks
 from worldr1.reproduce.finding import Measured
 from worldr1.reproduce.wording import NONE, in_words, interval, number, title_of
 
-_WIDTH, _MARGIN = 300, 10
+_WIDTH, _MARGIN = 300, 16
 _LANE, _DOTS, _HEIGHT = 9, 22, 29
 """Heights at which interval and dots lie, and of a row."""
 _AXIS_HEIGHT = 16
