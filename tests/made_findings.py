@@ -104,14 +104,9 @@ def made_films(layout: Layout) -> None:
     folder = EvaluationFolder.create(first, replace(FACTS, title=FILMED["base"], suite="films"))
     for number in range(3):
         clip, geometry = clip_with_geometry(number, TOKENS[number])
-        prompt = {"prompt": HOSTILE} if number == 0 else {}
-        made = record(
-            number,
-            dynamic=number == 2,
-            video=f"{number:03d}.mp4",
-            measures={"psnr_holdout_db": 22.0, "words": 0.875},
-            **prompt,
-        )
+        about: dict[str, Any] = {"measures": {"psnr_holdout_db": 22.0, "words": 0.875}, "dynamic": number == 2}
+        about |= {"prompt": HOSTILE} if number == 0 else {}
+        made = record(number, video=f"{number:03d}.mp4", **about)
         write_mp4(first / "videos" / f"{number:03d}.mp4", clip, upscale=2)
         save_pictures(folder, made, clip, geometry, SplatRenderer(), upscale=2)
         folder.append(made)

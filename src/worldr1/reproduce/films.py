@@ -16,12 +16,20 @@ from pathlib import Path
 from worldr1 import __version__
 from worldr1.assembly import prompts_with_scenes
 from worldr1.backends.wan import WanPolicy, decode_latents, encode_video
-from worldr1.build import ExperimentConfig, PromptConfig, build_judge, build_policy, evaluation_config, load_experiment
+from worldr1.build import (
+    ExperimentConfig,
+    PromptConfig,
+    build_judge,
+    build_policy,
+    choose_device,
+    evaluation_config,
+    load_experiment,
+)
 from worldr1.camera.motion import parse_plan
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, plan_tasks
 from worldr1.evaluate.evaluation import film as film_tasks
-from worldr1.evaluate.folder import VIDEOS, EvaluationFolder, Facts
+from worldr1.evaluate.folder import FACTS_FILE, VIDEOS, EvaluationFolder, Facts
 from worldr1.evaluate.judging import Judge, RenderedTruth, Source
 from worldr1.evaluate.pictures import save_pictures
 from worldr1.mini.scenes import Motion, Scenes
@@ -55,7 +63,7 @@ def film(
     layout: Layout,
     variants: Iterable[Variant],
     *,
-    device: str = "cpu",
+    device: str = "auto",
     weights: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[EvaluationFolder]:
@@ -67,7 +75,7 @@ def film(
     all). Several processes may film at once: a folder is one's at a time. Raises InputError for a recipe or an adapter
     that cannot be used.
     """
-    sets = _Sets(load_experiment(RECIPE), device, weights)
+    sets = _Sets(load_experiment(RECIPE), choose_device(device), weights)
     sides = [_side_of_base(sets), _side_of_truth(sets)]
     for variant in variants:
         runs = finished_runs(layout, variant)
@@ -84,8 +92,17 @@ def film(
 
 def filmed(layout: Layout, names: Iterable[str]) -> dict[str, EvaluationFolder]:
     """Those of `BASE`, `TRUTH` and variants' names that have films, by name. Raises InputError for damaged ones."""
-    found = {name: layout.root / "films" / name for name in names}
-    return {name: EvaluationFolder.load(path) for name, path in found.items() if (path / "evaluation.json").is_file()}
+    found = {}
+    for name in names:
+        path = layout.root / "films" / name
+        if (path / FACTS_FILE).is_file():
+            try:
+                found[name] = EvaluationFolder.load(path)
+            except InputError as error:
+                raise InputError(
+                    f"The films in {path} are damaged: delete the folder, and they are made anew."
+                ) from error
+    return found
 
 
 def film_prompts(numbers: PromptConfig) -> tuple[list[Prompt], dict[tuple[int, bool], Scenes]]:

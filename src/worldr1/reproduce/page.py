@@ -168,9 +168,6 @@ def _how_to_read() -> str:
 def _claim(finding: Finding, films: Films) -> str:
     """A claim's section."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in finding.notes)
-    runs = f"{finding.num_runs} run{'s' if finding.num_runs != 1 else ''}"
-    if finding.variants:
-        runs += f" of {', '.join(finding.variants)}"
     missing = (
         f'<p class="missing">Runs are missing; they would take {price(finding.missing_minutes)} of an H200.</p>'
         if finding.missing_minutes > 0
@@ -185,8 +182,15 @@ def _claim(finding: Finding, films: Films) -> str:
         f"<p><b>Rule, written down before any run:</b> {escape(finding.rule)}</p>"
         f"{missing}{f'<ul>{notes}</ul>' if notes else ''}"
         f'{_published(finding)}<div class="charts">{charts}</div>{_measured_table(finding.measured)}'
-        f'<p class="small">Rests on {escape(runs)}.</p>{_pictures(finding, films)}</section>'
+        f"{_rests_on(finding)}{_pictures(finding, films)}</section>"
     )
+
+
+def _rests_on(finding: Finding) -> str:
+    if not finding.num_runs:
+        return ""
+    whose = f" of {', '.join(finding.variants)}" if finding.variants else ""
+    return f'<p class="small">Rests on {finding.num_runs} run{"s" if finding.num_runs != 1 else ""}{escape(whose)}.</p>'
 
 
 def _measured_table(measured: Sequence[Measured]) -> str:
@@ -272,7 +276,7 @@ def _runs_table(layout: Layout, runs: Mapping[str, Sequence[Run]], variants: Map
                     ("name", "", f'<th scope="row">{escape(variant.text)} <code>{escape(name)}</code></th>'),
                     ("interval", "changed", escape(", ".join(variant.settings)) or "nothing"),
                     ("value", "seeds", ", ".join(str(run.seed) for run in of)),
-                    ("value", f"updates of {UPDATES[variant.length]}", updates),
+                    ("value", "updates", f"{updates} of {UPDATES[variant.length]}"),
                     ("value", "minutes", ", ".join(f"{run.minutes:.1f}" for run in of)),
                     ("value", "judged on", f"{judged} prompts" if judged else "not judged"),
                 ]

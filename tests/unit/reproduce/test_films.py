@@ -151,6 +151,8 @@ def test_what_is_filmed_is_kept_while_its_weights_are_the_same(layout: Layout, m
     }
     assert films.filmed(layout, ["half"])["half"].facts.source != made[2].facts.source
     (layout.root / "films" / "base" / "evaluation.json").write_text("{")  # damaged
+    with pytest.raises(InputError, match="delete the folder"):
+        films.filmed(layout, ["base"])
     films.film(layout, WANTED)
     assert changed() == {f"base/{name}" for name in names}
 
