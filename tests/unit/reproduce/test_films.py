@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,19 +30,25 @@ from worldr1.train.lora import add_lora, lora_state
 from worldr1.types import Status
 from worldr1.video_io import read_comment, read_mp4
 
+LORA = LoraConfig(rank=2, alpha=2)
 WANTED = [VARIANTS["half"], VARIANTS["no-gen"], VARIANTS["no-transport"]]
 
 
 def finish(layout: Layout, variant: Variant, seed: int, *, shift: float, strength: float = 0.5) -> None:
     """A run's recipe and result without the run: every number of the adapter moved by `shift`."""
-    folder, config = layout.run(variant, seed), LoraConfig(rank=2, alpha=2)
+    folder = layout.run(variant, seed)
     (folder / "final").mkdir(parents=True, exist_ok=True)
     recipe = load_experiment("mini-smoke", ("train.decode_batch=1", f"noise.strength={strength}"))
     (folder / "recipe.toml").write_text(dump_toml(recipe))
+    state = {name: x + shift for name, x in fresh_adapter().items()}
+    save_adapter(folder / "final" / "adapter.safetensors", state, AdapterInfo(config=LORA, base="mini", guidance=1.0))
+
+
+@cache
+def fresh_adapter() -> dict[str, torch.Tensor]:
     transformer = WanPolicy.from_folder(mini_base()).transformer
-    add_lora(transformer, config, generator=make_generator(0, "test"))
-    state = {name: x + shift for name, x in lora_state(transformer).items()}
-    save_adapter(folder / "final" / "adapter.safetensors", state, AdapterInfo(config=config, base="mini", guidance=1.0))
+    add_lora(transformer, LORA, generator=make_generator(0, "test"))
+    return lora_state(transformer)
 
 
 @pytest.fixture
