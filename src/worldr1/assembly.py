@@ -24,6 +24,7 @@ from worldr1.data.sets import load_prompts, subset
 from worldr1.errors import InputError
 from worldr1.evaluate.judging.judge import Judge
 from worldr1.mini.promptset import random_prompts, unseen_scenes
+from worldr1.mini.scenes import Scenes
 from worldr1.protocols import VideoReward
 from worldr1.seeding import make_generator
 from worldr1.train.algorithm import Method
@@ -62,6 +63,21 @@ def training_prompts(numbers: PromptConfig) -> PromptSets:
     return PromptSets(
         main=some(numbers.main_set, numbers.main, False), dynamic=some(numbers.dynamic_set, numbers.dynamic, True)
     )
+
+
+def prompts_with_scenes(
+    numbers: PromptConfig, stream: str = "test"
+) -> tuple[list[Prompt], dict[tuple[int, bool], Scenes]]:
+    """Unseen prompts of the mini world, and the scene of each by (id, dynamic); stream "test": those of `run_prompts`.
+
+    Raises InputError for a recipe whose prompts are not all of the mini world.
+    """
+    if not numbers.mini:
+        raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")
+    train = training_prompts(numbers)
+    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
+    kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
+    return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
 
 
 def run_prompts(config: ExperimentConfig) -> RunPrompts:

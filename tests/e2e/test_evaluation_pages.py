@@ -3,12 +3,11 @@
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from browsing import launched
+from browsing import CONTRAST, PHONE, launched, opened
 from evaluated_folders import FRAMES, filmed_pair
 
 from worldr1.cli import main
@@ -16,36 +15,13 @@ from worldr1.evaluate.folder import EvaluationFolder
 from worldr1.evaluate.pages.evaluation_page import write_evaluation_report
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page
+    from playwright.sync_api import Browser, Page
 
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 900}
 TOGETHER = """() => {
   const times = [...document.querySelectorAll("#clip-0 video")].map((video) => video.currentTime);
   return Math.max(...times) - Math.min(...times) <= 1 / 8;
 }"""
 READY = "() => document.querySelector('#clip-0').dataset.ready === 'yes'"
-CONTRAST = """() => {
-  const channel = (value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const low = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.getClientRects().length || ["SCRIPT", "STYLE", "OPTION"].includes(element.tagName)) continue;
-    const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(luminance).sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) low.push([element.className || element.tagName, element.textContent.slice(0, 30), ratio]);
-  }
-  return low;
-}"""
 COLOURS = """(name) => {
   const canvas = document.querySelector(`#clip-0 canvas[data-part=${name}]`);
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -71,26 +47,6 @@ def page_file(folders: list[EvaluationFolder], tmp_path_factory: pytest.TempPath
 def browser() -> Iterator["Browser"]:
     with launched() as found:
         yield found
-
-
-@contextmanager
-def opened(browser: "Browser", file: Path, **options: Any) -> Iterator["Page"]:
-    """The page, at rest unless reduced_motion says otherwise; fails for an error in its console or use of a network."""
-    page = browser.new_page(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | options)
-    problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: problems.append(request.url) if request.url.startswith(("http", "ws")) else None)
-
-    def dismiss(dialog: "Dialog") -> None:  # a prompt's own script
-        problems.append(dialog.message)
-        dialog.dismiss()
-
-    page.on("dialog", dismiss)
-    page.goto(file.resolve().as_uri())
-    yield page
-    page.close()
-    assert problems == []
 
 
 def first_clip(page: "Page") -> None:

@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from worldr1.assembly import run_prompts
+from worldr1.assembly import prompts_with_scenes, run_prompts
 from worldr1.backends.mini import JUDGE_CONFIG, mini_base
 from worldr1.backends.wan import WanPolicy
 from worldr1.build import PromptConfig, load_experiment
 from worldr1.cli import main
-from worldr1.cli.mini_judge import prompts_with_scenes
 from worldr1.config import dump_toml
 from worldr1.evaluate.records import Evaluation
 from worldr1.mini.networks.probe import AttributeProbe, ProbeConfig

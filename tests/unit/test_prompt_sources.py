@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from worldr1.assembly import run_prompts, training_prompts
+from worldr1.assembly import prompts_with_scenes, run_prompts, training_prompts
 from worldr1.build import ExperimentConfig, load_experiment
-from worldr1.cli.mini_judge import prompts_with_scenes
 from worldr1.errors import ConfigError, InputError
 
 

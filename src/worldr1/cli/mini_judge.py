@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge everything and print the table. Raises InputError for runs, adapters or judges that cannot be used."""
+    from worldr1.assembly import prompts_with_scenes
     from worldr1.build import build_policy, build_reward, choose_device
 
     if args.best_of is not None and args.best_of < 1:
@@ -108,21 +109,6 @@ def _numbers(args: argparse.Namespace, recipe: "PromptConfig") -> "PromptConfig"
     static = recipe.test if args.prompts is None else args.prompts
     dynamic = recipe.test_dynamic if args.dynamic_prompts is None else args.dynamic_prompts
     return replace(recipe, test=static, test_dynamic=dynamic)
-
-
-def prompts_with_scenes(
-    numbers: "PromptConfig", stream: str = "test"
-) -> "tuple[list[Prompt], dict[tuple[int, bool], Scenes]]":
-    """The prompts that `session` tests with (stream "test"), and the scene of each by (id, dynamic)."""
-    from worldr1.assembly import training_prompts
-    from worldr1.mini.promptset import unseen_scenes
-
-    if not numbers.mini:
-        raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")
-    train = training_prompts(numbers)
-    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
-    kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
-    return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
 
 
 # ------------------------------------------------------------------------------------------------------------ judging

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worldr1.assembly import training_prompts
+from worldr1.assembly import prompts_with_scenes, training_prompts
 from worldr1.build import load_experiment
-from worldr1.cli.mini_judge import prompts_with_scenes
 
 LISTS = Path(__file__).parents[2] / "data" / "mini_prompts"
 NUMBERS = {"tuning": (144, 48), "final": (450, 150)}

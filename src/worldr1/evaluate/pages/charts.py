@@ -128,11 +128,11 @@ class _Axes:
 
     def grid(self) -> str:
         marks = []
-        for value in _ticks(self._low, self._high, 4):
+        for value in ticks(self._low, self._high, 4):
             y = self.y(value)
             marks.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"/>')
             marks.append(f'<text x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{value + 0.0:.4g}</text>')
-        for update in _ticks(min(self._updates), max(self._updates), 6):
+        for update in ticks(min(self._updates), max(self._updates), 6):
             if update == int(update):
                 marks.append(
                     f'<text x="{self.x(update):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{int(update)}</text>'
@@ -180,7 +180,7 @@ def _runs(updates: Sequence[int], dynamic: Sequence[bool]) -> Iterator[tuple[int
             yield phase[0], phase[-1]
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers in [low, high], at most `about` + 1 of them."""
     if high <= low:
         return [low]
@@ -191,7 +191,7 @@ def _ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def _scale_bar(size: float, scale: float) -> str:
-    length = _ticks(0.0, size, 3)[1]
+    length = ticks(0.0, size, 3)[1]
     x, y = 6, _PATH_SIZE - 5
     return (
         f'<line class="scale" x1="{x}" y1="{y}" x2="{x + length * scale:.1f}" y2="{y}"/>'

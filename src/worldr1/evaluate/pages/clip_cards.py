@@ -27,6 +27,9 @@ SHORT = {
     "mvcs_scale_free": "MVCS",
     "travel_ratio": "travel",
     "coverage": "explained",
+    "image_gradient": "image gradient",
+    "words": "words shown",
+    "motion": "movers that move",
 }
 """What numbers are called below a clip; others by their label."""
 
@@ -80,7 +83,7 @@ def clip_cards(
         on_progress(index + 1, len(chosen))
     if not cards:
         return '<p class="missing">No videos were kept.</p>', ""
-    return f'{_filters(chosen, records)}{_legend()}<div class="clips">{"".join(cards)}</div>', "".join(data)
+    return f'{_filters(chosen, records)}{legend()}<div class="clips">{"".join(cards)}</div>', "".join(data)
 
 
 def _filters(chosen: Sequence[Chosen], records: Sequence[VideoRecord]) -> str:
@@ -107,7 +110,8 @@ def _select(name: str, label: str, options: Mapping[str, str]) -> str:
     return f'<label>{label} <select name="{name}"><option value="">all</option>{choices}</select></label>'
 
 
-def _legend() -> str:
+def legend(*, cameras: bool = True) -> str:
+    """What the colours of a page's pictures mean. cameras: whether it draws camera paths."""
     shown = ",".join(f"rgb({r} {g} {b})" for r, g, b in error_colors(17).tolist())
     every = "".join(f"{r:02x}{g:02x}{b:02x}" for r, g, b in error_colors(256).tolist())
     most = round(FULL_SCALE * 255)
@@ -117,8 +121,13 @@ def _legend() -> str:
         f'<div class="colors" style="background:linear-gradient(90deg,{shown})"></div><div class="marks">'
         f"<span>0</span><span>{most // 2}</span><span>{most} or more</span></div></div>"
         '<span><span class="hatch"></span> not known: out of sight of the frames that made the scene</span>'
-        '<span><span class="swatch requested"></span> requested camera</span>'
-        '<span><span class="swatch recovered"></span> recovered camera</span></div>'
+        + (
+            '<span><span class="swatch requested"></span> requested camera</span>'
+            '<span><span class="swatch recovered"></span> recovered camera</span>'
+            if cameras
+            else ""
+        )
+        + "</div>"
     )
 
 
@@ -138,40 +147,55 @@ def _card(
     about = " · ".join(dict.fromkeys(t for t in (moves, record.group.value, record.scene_type) if t))
     sample = f" · sample {record.sample}" if record.sample else ""
     badge = f'<span class="badge {choice.reason}">{escape(choice.badge)}</span>' if choice.badge else ""
-    rows = "".join(_row(*side, facts, place, alone=len(sides) == 1) for place, side in enumerate(sides))
+    rows = "".join(
+        model_row("" if len(sides) == 1 else folder.facts.title, record, film, facts, place=place)
+        for place, (folder, record, film) in enumerate(sides)
+    )
     return (
         f'<article class="card clip" id="clip-{index}" data-reason="{choice.reason}" '
         f'data-type="{escape(record.scene_type)}" data-tokens="{" ".join(record.tokens)}" '
         f'data-state="{"valid" if valid else "invalid"}" data-frames="{num_frames}" data-fps="{fps:.6g}" '
         f'aria-labelledby="clip-{index}-title">'
         f'<h3 class="prompt" id="clip-{index}-title">{badge}{escape(record.prompt)}</h3>'
-        f'<p class="small">{escape(about)}{sample}</p>{rows}'
-        f'<div class="controls"><button type="button" class="play">Play</button>'
-        f'<input type="range" min="0" max="{max(0, num_frames - 1)}" value="0" step="1" aria-label="frame">'
-        f"<output>1 of {num_frames}</output>"
-        '<button type="button" class="larger" aria-pressed="false">Larger</button></div></article>'
+        f'<p class="small">{escape(about)}{sample}</p>{rows}{controls(num_frames)}</article>'
     )
 
 
-def _row(
-    folder: EvaluationFolder,
+def controls(num_frames: int) -> str:
+    """One button and one slider for all videos of a card."""
+    return (
+        '<div class="controls"><button type="button" class="play">Play</button>'
+        f'<input type="range" min="0" max="{max(0, num_frames - 1)}" value="0" step="1" aria-label="frame">'
+        f"<output>1 of {num_frames}</output>"
+        '<button type="button" class="larger" aria-pressed="false">Larger</button></div>'
+    )
+
+
+def model_row(
+    title: str,
     record: VideoRecord | None,
     film: Embedded | None,
     facts: Sequence[str],
-    place: int,
     *,
-    alone: bool,
+    place: int,
+    data_id: str = "",
 ) -> str:
-    title = folder.facts.title
-    name = "" if alone else f'<h4 class="model m{place}">{escape(title)}</h4>'
+    """A model's part of a card: its pictures and numbers. title: the model's; "" where it is the only one.
+
+    place: which of the card's models; decides its colour. data_id: of the script that holds its data; those of the card
+    at `place` if "".
+    """
+    name = f'<h4 class="model m{place}">{escape(title)}</h4>' if title else ""
     if record is None or film is None:
-        return f'<div class="model-row">{name}<p class="missing small">{escape(title)} has no such clip.</p></div>'
+        who = escape(title) or "This model"
+        return f'<div class="model-row">{name}<p class="missing small">{who} has no such clip.</p></div>'
     problem = "" if record.status is Status.OK else f'<p class="missing small">{escape(_problem(record))}</p>'
-    here = f"{title}: " if not alone else ""
+    here = f"{title}: " if title else ""
     if "video" in film.data:
         style = f'style="aspect-ratio:{film.aspect:.4f}"'
+        poster = f'<img src="{film.poster}" alt="">' if film.poster else ""
         panels = [
-            _panel("Video", f'<div class="screen" data-part="video" {style}><img src="{film.poster}" alt=""></div>'),
+            _panel("Video", f'<div class="screen" data-part="video" {style}>{poster}</div>'),
         ]
         if "redrawn" in film.data:
             panels += [
@@ -194,8 +218,10 @@ def _row(
                 "</canvas></div>",
             )
         )
+    source = f' data-source="{data_id}"' if data_id else ""
     return (
-        f'<div class="model-row" data-place="{place}">{name}<div class="panels n{len(panels)}">{"".join(panels)}</div>'
+        f'<div class="model-row" data-place="{place}"{source}>{name}'
+        f'<div class="panels n{len(panels)}">{"".join(panels)}</div>'
         f'{problem}<dl class="facts-line">{_facts(record, facts)}</dl></div>'
     )
 

@@ -17,35 +17,58 @@ class Card {
     this.slider.addEventListener("input", () => { this.wanted = false; this.apply(); this.seek(Number(this.slider.value)); });
     const larger = element.querySelector(".larger");
     larger.addEventListener("click", () => larger.setAttribute("aria-pressed", String(element.classList.toggle("large"))));
+    const turned = element.querySelector("[data-part=view]"); // would forget how the reader turned it
     new IntersectionObserver(([entry], watcher) => {
-      if (entry.isIntersecting) { watcher.disconnect(); this.load(); }
+      if (entry.isIntersecting) this.load();
+      else this.unload(); // a phone plays only so many videos of a page
+      if (entry.isIntersecting && turned) watcher.disconnect();
     }, { rootMargin: "500px" }).observe(element);
-    new IntersectionObserver(([entry]) => {
+    new IntersectionObserver(([entry]) => { // of a card taller than a phone no fixed share is ever seen
       this.visible = entry.isIntersecting;
       this.apply();
-    }, { threshold: 0.25 }).observe(element);
+    }, { rootMargin: "-15% 0px" }).observe(element);
   }
 
   load() {
-    const models = JSON.parse(document.getElementById(`${this.element.id}-data`).textContent);
+    if (this.loaded) return;
+    this.loaded = true;
+    const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "[]");
+    const models = read(`${this.element.id}-data`);
     const orbit = new Orbit();
     for (const row of this.element.querySelectorAll(".model-row[data-place]")) {
-      const data = models[Number(row.dataset.place)];
+      const data = row.dataset.source ? read(row.dataset.source) : models[Number(row.dataset.place)]; // cards may share it
       const part = (name) => row.querySelector(`[data-part=${name}]`);
       const [video, redrawn] = ["video", "redrawn"].map((name) => data[name] && this.video(part(name), data[name]));
       if (video && redrawn) this.rows.push(new ErrorMap(part("error"), video, redrawn, data.unseen, this.frames));
       const aspect = video ? part("video").clientWidth / part("video").clientHeight : 1.5;
       if (part("view")) this.rows.push(new SceneView(part("view"), data, aspect || 1.5, orbit));
     }
-    Promise.all(this.videos.map((video) => new Promise((ready) => {
+    const { videos } = this;
+    Promise.all(videos.map((video) => new Promise((ready) => {
       video.addEventListener("loadeddata", ready, { once: true });
       video.addEventListener("error", ready, { once: true });
     }))).then(() => {
+      if (videos !== this.videos) return; // unloaded in the meantime
       this.element.dataset.ready = "yes";
       this.seek(0);
       orbit.changed();
       this.apply();
     });
+  }
+
+  unload() {
+    if (!this.loaded) return;
+    this.loaded = this.playing = false;
+    delete this.element.dataset.ready;
+    for (const video of this.videos) {
+      video.pause();
+      URL.revokeObjectURL(video.src);
+      video.removeAttribute("src");
+      video.load();
+      video.remove();
+    }
+    this.videos = [];
+    this.rows = [];
   }
 
   video(screen, base64) {

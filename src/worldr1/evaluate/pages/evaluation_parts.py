@@ -16,8 +16,13 @@ STYLES = ("page.css", "evaluation.css")
 SCRIPTS = ("view3d.js", "evaluation.js")
 
 
-def page(title: str, sections: Mapping[str, str], record: Mapping[str, Any], name: str, data: str) -> str:
-    """A whole page. record: the JSON to download, as a file called `name`. data: scripts of `clip_cards`."""
+def page(
+    title: str, sections: Mapping[str, str], record: Mapping[str, Any], name: str, data: str, *, css: str = ""
+) -> str:
+    """A whole page. record: the JSON to download, as a file called `name`. data: scripts of `clip_cards`.
+
+    css: styles of this kind of page beside the shared ones.
+    """
     text = json.dumps(record, allow_nan=False).replace("<", "\\u003c")
     download = f'<p><button type="button" class="download" data-name="{name}">Download the numbers as JSON</button></p>'
     noscript = (
@@ -26,7 +31,7 @@ def page(title: str, sections: Mapping[str, str], record: Mapping[str, Any], nam
     opening, *rest = sections.items()
     sections = dict([(opening[0], opening[1] + download + noscript), *rest])
     body = f'{with_contents(sections)}{data}<script type="application/json" id="record">{text}</script>'
-    return html_page(f"worldr1: {title}", body, styles=STYLES, scripts=SCRIPTS, kind="evaluation")
+    return html_page(f"worldr1: {title}", body, styles=STYLES, scripts=SCRIPTS, kind="evaluation", css=css)
 
 
 def warnings(facts: Facts) -> str:

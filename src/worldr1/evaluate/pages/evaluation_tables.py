@@ -41,10 +41,10 @@ def differences_table(comparison: FolderComparison, other: PairedComparison) -> 
         if worst_too:
             worst = other.of(name, ALL, Counting.WORST)
             cells.append(("worst", "invalid counted worst", _worst(d, worst)))
-        rows.append(_row(cells))
+        rows.append(html_row(cells))
     heads = ["", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
     heads += ["Invalid counted worst"] if worst_too else []
-    return _table("numbers", heads, "".join(rows))
+    return html_table("numbers", heads, "".join(rows))
 
 
 def subsets_table(comparison: FolderComparison, other: PairedComparison, name: str) -> str:
@@ -68,10 +68,10 @@ def subsets_table(comparison: FolderComparison, other: PairedComparison, name: s
         ]
         if worst_too:
             cells.append(("worst", "invalid counted worst", _worst(d, worst_of[d.subset])))
-        rows.append(_row(cells))
+        rows.append(html_row(cells))
     heads = ["", "Prompts", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
     heads += ["Invalid counted worst"] if worst_too else []
-    return _table("numbers", heads, "".join(rows))
+    return html_table("numbers", heads, "".join(rows))
 
 
 def _difference_cells(d: Difference, first: str, title: str, scale: float) -> list[tuple[str, str, str]]:
@@ -91,7 +91,7 @@ def validity_table(facts: Sequence[Facts], validity: Sequence[Validity]) -> str:
     rows = []
     for fact, v in zip(facts, validity, strict=True):
         rows.append(
-            _row(
+            html_row(
                 [
                     ("name", "", f'<th scope="row">{escape(fact.title)}</th>'),
                     ("value", "valid", f"{v.share:.1%} ({v.valid} of {v.asked})"),
@@ -104,7 +104,7 @@ def validity_table(facts: Sequence[Facts], validity: Sequence[Validity]) -> str:
             )
         )
     heads = ["", "Valid clips", "Rejected", "Faults", "Missing", "Rewarded by", "Cost"]
-    return _table("numbers models", heads, "".join(rows))
+    return html_table("numbers models", heads, "".join(rows))
 
 
 def cost(facts: Facts) -> str:
@@ -128,8 +128,8 @@ def estimates_table(estimates: Sequence[Estimate], subsets: Sequence[Subset]) ->
         for subset in subsets:
             found = table.get((name, subset))
             cells.append(("mean", _subset_name(subset), _mean(found) if found else ""))
-        rows.append(_row(cells))
-    return _table("numbers means", ["", *(_subset_name(subset).capitalize() for subset in subsets)], "".join(rows))
+        rows.append(html_row(cells))
+    return html_table("numbers means", ["", *(_subset_name(subset).capitalize() for subset in subsets)], "".join(rows))
 
 
 def estimates_by_subset(estimates: Sequence[Estimate], name: str) -> str:
@@ -144,7 +144,7 @@ def estimates_by_subset(estimates: Sequence[Estimate], name: str) -> str:
             kind = e.subset.kind
             rows.append(_heading(kind, 5))
         rows.append(
-            _row(
+            html_row(
                 [
                     ("name", "", f'<th scope="row">{escape(_subset_name(e.subset))}</th>'),
                     ("prompts", "prompts", str(e.num)),
@@ -154,7 +154,7 @@ def estimates_by_subset(estimates: Sequence[Estimate], name: str) -> str:
                 ]
             )
         )
-    return _table("numbers", ["", "Prompts", "Mean", "", "95 % interval"], "".join(rows))
+    return html_table("numbers", ["", "Prompts", "Mean", "", "95 % interval"], "".join(rows))
 
 
 # --------------------------------------------------------------------------------------------------------- both pages
@@ -189,8 +189,8 @@ def published_tables(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in members:
             cells = [("name", "", f'<th scope="row">{escape(str(row.get("model", "")))}</th>')]
             cells += [("value", key, _plain(row["values"].get(key))) for key in columns]
-            body.append(_row(cells))
-        table = _table("numbers", ["", *columns], "".join(body))
+            body.append(html_row(cells))
+        table = html_table("numbers", ["", *columns], "".join(body))
         sources = dict.fromkeys(str(row[key]) for row in members for key in ("source", "note") if row.get(key))
         made.append(f'<h3>{escape(title)}</h3>{table}<p class="note">{escape(" ".join(sources))}</p>')
     return f"<details><summary>{len(rows)} rows</summary>{''.join(made)}</details>"
@@ -200,12 +200,13 @@ def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def _table(kind: str, heads: Sequence[str], body: str) -> str:
+def html_table(kind: str, heads: Sequence[str], body: str) -> str:
+    """A table that scrolls by itself where it is too wide. kind: CSS classes; heads: plain text; body: `html_row`s."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     return f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _row(cells: Iterable[tuple[str, str, str]]) -> str:
+def html_row(cells: Iterable[tuple[str, str, str]]) -> str:
     """Cells of (class, what a phone writes before it, HTML); a row's head comes as its own tag."""
     made = []
     for kind, label, inside in cells:

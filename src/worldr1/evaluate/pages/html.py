@@ -5,9 +5,14 @@ from html import escape
 from importlib.resources import files
 
 
-def html_page(title: str, body: str, *, styles: Sequence[str], scripts: Sequence[str], kind: str = "") -> str:
-    """A whole page. title: plain text. styles, scripts: files beside this one. kind: a CSS class of the body."""
-    css = "".join(asset(name) for name in styles)
+def html_page(
+    title: str, body: str, *, styles: Sequence[str], scripts: Sequence[str], kind: str = "", css: str = ""
+) -> str:
+    """A whole page. title: plain text. styles, scripts: files beside this one. kind: a CSS class of the body.
+
+    css: more styles, which come last.
+    """
+    css = "".join(asset(name) for name in styles) + css
     code = "".join(f"<script>{asset(name)}</script>" for name in scripts)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -26,7 +26,7 @@ from worldr1.rewards.reconstruction import BEHIND_GREY, ReconstructionConfig, at
 from worldr1.rewards.rendering import RenderJob, render_jobs
 from worldr1.scene.gaussians import edge_pixels, lift_videos
 from worldr1.types import Reconstruction
-from worldr1.video_io import video_facts, write_mp4
+from worldr1.video_io import CONSTANT_RATE_FACTOR, video_facts, write_mp4
 
 MAX_POINTS = 6000
 FARTHEST = 12.0
@@ -45,13 +45,16 @@ def save_pictures(
     renderer: Renderer,
     *,
     config: ReconstructionConfig | None = None,
+    upscale: int | None = None,
+    rate_factor: int = CONSTANT_RATE_FACTOR,
 ) -> None:
     """Writes redrawn/NAME.mp4, redrawn/NAME.png and points/NAME.json of a video whose file is videos/NAME.mp4.
 
     video: 0..1, as the judge saw it. The mp4 has its frames and lasts as long as the file, striped where no Gaussian
     covers. The png says where that is: one bit per pixel, frames row by row in ceil(sqrt(T)) columns. A video that was
     thinned or cropped before it was judged is written too, as redrawn/NAME-seen.mp4. config: how frames become
-    Gaussians; the reward's and the judge's default if None. Raises InputError for a record without a video file, or a
+    Gaussians; the reward's and the judge's default if None. upscale, rate_factor: as `write_mp4` takes them; None: to
+    about `SHOWN_HEIGHT_PX`. Raises InputError for a record without a video file, or a
     video of fewer than two frames.
     """
     file = folder.video(record)
@@ -65,16 +68,16 @@ def save_pictures(
         drawn = F.interpolate(drawn, size=size, mode="bilinear", antialias=True, align_corners=False)
         covered = F.interpolate(covered[:, None].float(), size=size, mode="nearest")[:, 0] > 0.5
     striped = hatched(paint(drawn), ~covered.cpu()).movedim(-1, 1).float() / 255
-    name, upscale = file.stem, max(1, SHOWN_HEIGHT_PX // size[0])
+    name, upscale = file.stem, upscale or max(1, SHOWN_HEIGHT_PX // size[0])
     for part in (REDRAWN, POINTS):
         (folder.path / part).mkdir(exist_ok=True)
     home = folder.path / REDRAWN
     _unseen_sheet(~covered.cpu()).save(home / f"{name}.png", optimize=True)
     fps = facts.frames_per_second * len(video) / facts.num_frames
-    write_mp4(home / f"{name}.mp4", striped, fps=fps, upscale=upscale)
+    write_mp4(home / f"{name}.mp4", striped, fps=fps, upscale=upscale, rate_factor=rate_factor)
     stretched = (size[1] / size[0]) / (facts.width / facts.height)
     if len(video) != facts.num_frames or abs(math.log(stretched)) > SAME_SHAPE:
-        write_mp4(home / f"{name}-seen.mp4", video, fps=fps, upscale=upscale)
+        write_mp4(home / f"{name}-seen.mp4", video, fps=fps, upscale=upscale, rate_factor=rate_factor)
     points, colours = light_cloud(at_size(video, reconstruction), reconstruction, config=config)
     table = {"points": _base64(points.float().numpy().tobytes()), "colours": _base64(colours.numpy().tobytes())}
     (folder.path / POINTS / f"{name}.json").write_text(json.dumps(table) + "\n", encoding="utf-8")
