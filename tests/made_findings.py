@@ -11,7 +11,7 @@ from typing import Any
 from evaluated_folders import FACTS, FRAMES, HOSTILE, TOKENS, clip_with_geometry, record
 
 from worldr1.evaluate.folder import FACTS_FILE, EvaluationFolder
-from worldr1.evaluate.pictures import save_pictures
+from worldr1.evaluate.pages.pictures import save_pictures
 from worldr1.reproduce.finding import Finding, Measured, Published, Verdict
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.variants import VARIANTS

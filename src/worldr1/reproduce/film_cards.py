@@ -10,10 +10,10 @@ from dataclasses import replace
 from html import escape
 from itertools import count
 
-from worldr1.evaluate.clip_cards import ClipKey, model_row
-from worldr1.evaluate.clip_cards import controls as card_controls
-from worldr1.evaluate.embedding import Embedded, embed
 from worldr1.evaluate.folder import EvaluationFolder
+from worldr1.evaluate.pages.clip_cards import ClipKey, model_row
+from worldr1.evaluate.pages.clip_cards import controls as card_controls
+from worldr1.evaluate.pages.embedding import Embedded, embed
 from worldr1.evaluate.records import VideoRecord
 from worldr1.reproduce.films import BASE, TRUTH
 from worldr1.reproduce.variants import Variant

@@ -30,8 +30,8 @@ from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, plan_tasks
 from worldr1.evaluate.evaluation import film as film_tasks
 from worldr1.evaluate.folder import FACTS_FILE, VIDEOS, EvaluationFolder, Facts
-from worldr1.evaluate.judging import Judge, RenderedTruth, Source
-from worldr1.evaluate.pictures import save_pictures
+from worldr1.evaluate.judging.judge import Judge, RenderedTruth, Source
+from worldr1.evaluate.pages.pictures import save_pictures
 from worldr1.mini.scenes import Motion, Scenes
 from worldr1.reproduce.inventory import finished_runs
 from worldr1.reproduce.layout import Layout

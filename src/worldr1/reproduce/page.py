@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from worldr1.evaluate.clip_cards import legend as film_legend
-from worldr1.evaluate.evaluation_parts import page
-from worldr1.evaluate.evaluation_tables import html_row, html_table
+from worldr1.evaluate.pages.clip_cards import legend as film_legend
+from worldr1.evaluate.pages.evaluation_parts import page
+from worldr1.evaluate.pages.evaluation_tables import html_row, html_table
 from worldr1.reproduce.film_cards import Films
 from worldr1.reproduce.films import BASE, TRUTH, filmed
 from worldr1.reproduce.finding import Finding, Measured, Verdict

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from worldr1.evaluate.charts import ticks
+from worldr1.evaluate.pages.charts import ticks
 from worldr1.reproduce.finding import Measured
 from worldr1.reproduce.wording import NONE, in_words, interval, number, title_of
 

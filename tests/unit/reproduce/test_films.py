@@ -20,7 +20,7 @@ from worldr1.config import dump_toml
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.folder import RECORDS_FILE
-from worldr1.evaluate.judging import Looked, record_of
+from worldr1.evaluate.judging.judge import Looked, record_of
 from worldr1.reproduce import films
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.variants import RECIPE, VARIANTS, Variant
