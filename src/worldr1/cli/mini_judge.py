@@ -113,13 +113,13 @@ def prompts_with_scenes(
     numbers: "PromptConfig", stream: str = "test"
 ) -> "tuple[list[Prompt], dict[tuple[int, bool], Scenes]]":
     """The prompts that `session` tests with (stream "test"), and the scene of each by (id, dynamic)."""
-    from worldr1.assembly import training_prompts
+    from worldr1.assembly import drawn_prompts
     from worldr1.mini.promptset import unseen_scenes
 
     if not numbers.mini:
         raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")
-    train = training_prompts(numbers)
-    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
+    drawn = drawn_prompts(numbers)
+    known = {prompt.text for prompt in (*drawn.main, *drawn.dynamic)}
     kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
     return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
 
