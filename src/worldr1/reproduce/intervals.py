@@ -87,7 +87,7 @@ def prompt_spread(low: float, high: float, num: int) -> Spread:
 def pooled(variants: Sequence[Sequence[float]]) -> Spread | None:
     """The variance between runs of one variant, from the runs' values of many.
 
-    None if fewer than `MIN_POOLED` have two runs. Variants whose variance the F test tells from the rest's are left out, the largest first.
+    None if fewer than `MIN_POOLED` have two runs. The F test leaves out variants that vary more than all the others.
     """
     known = sorted((Spread(variance(runs), len(runs) - 1) for runs in variants if len(runs) > 1), reverse=True)
     while len(known) >= MIN_POOLED:

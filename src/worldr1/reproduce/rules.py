@@ -48,16 +48,16 @@ RULES: Mapping[str, str] = {
     "and R_gen collapses: after training it is below its own base's, or the clips have collapsed. Partly if one of "
     "both. Else it does not hold. Gains rule, because the two base models differ; levels stand beside.",
     "no-phase": "Holds if without it the judge's PSNR of moving clips does not fall, and one of residual motion, "
-    "motion inside movers, dynamic words, words and R_gen falls (one of five: 99 % intervals). Partly if one of them falls by "
-    "its 95 % interval alone, or falls while PSNR falls too. Else it does not hold.",
+    "motion inside movers, dynamic words, words and R_gen falls (one of five: 99 % intervals). Partly if one of "
+    "them falls by its 95 % interval alone, or falls while PSNR falls too. Else it does not hold.",
     "no-3d": "Holds if without it PSNR falls towards the base model's: the difference falls, and less than half of the "
     "control's gain is left. Partly if it falls and half or more is left, or leans down. Else it does not hold.",
     "no-gen": "Holds if without it R_gen falls, and words fall or the image gradient goes farther from the truth's "
     "(one of two: 97.5 % intervals). Partly if R_gen falls alone, or only leans down. Else it does not hold. That PSNR "
     "stays about the same is the paper's other half; it stands beside.",
     "data-size": "At equal updates on nested lists of 500, 1,000 and 1,500 prompts: holds if PSNR of moving clips "
-    "rises from the first to the last, and its mean at both steps. Partly if it rises but not at both steps, or both means "
-    "rise and the whole leans up. Else it does not hold. 50 prompts stand beside, as a stress.",
+    "rises from the first to the last, and its mean at both steps. Partly if it rises but not at both steps, or "
+    "both means rise and the whole leans up. Else it does not hold. 50 prompts stand beside, as a stress.",
     "longer-larger": "Holds if on clips longer and on clips larger than trained the share of the gap to the truth that "
     "is closed is above 0 (interval). Partly on one of the two. Else it does not hold.",
     "inference-cost": "Holds if the merged model has as many modules and parameters as the base and takes as long "
