@@ -94,12 +94,14 @@ class Evidence:
     ) -> Estimate:
         """Of a variant less its control (`measures.difference_of`), with the spread of all variants of its length."""
         runs = self.runs[variant]
-        other = self.runs[control or runs.variant.control or ""]
-        return difference_of(runs.table(measure), other.table(measure), self.pool(measure, runs.variant), gains=gains)
+        less = control or runs.variant.control or ""
+        others = self.spread(measure, besides=(variant, less))
+        return difference_of(runs.table(measure), self.runs[less].table(measure), others, gains=gains)
 
-    def pool(self, measure: Measure, variant: Variant) -> Spread | None:
-        """How much runs of one variant differ, from all variants as long as this one."""
-        alike = [runs for runs in self.runs.values() if runs.variant.length is variant.length]
+    def spread(self, measure: Measure, *, besides: Sequence[str]) -> Spread | None:
+        """How much runs of one variant differ, from all as long as the first of `besides`, without these."""
+        length = VARIANTS[besides[0]].length
+        alike = [runs for name, runs in self.runs.items() if name not in besides and runs.variant.length is length]
         return pooled([run_values(runs.table(measure)) for runs in alike])
 
 

@@ -203,14 +203,14 @@ def level(measure: Measure, side: Float[Tensor, "... N"], truth: Float[Tensor, "
     return (mean - truth.mean(dim=-1)).abs() if measure.from_truth else mean
 
 
-def level_of(table: Table, pool: Spread | None = None) -> Estimate:
+def level_of(table: Table, others: Spread | None = None) -> Estimate:
     """Of the trained runs."""
-    return _of_one(table, lambda rows: level(table.measure, rows[1], rows[2]), pool)
+    return _of_one(table, lambda rows: level(table.measure, rows[1], rows[2]), others)
 
 
-def gain_of(table: Table, pool: Spread | None = None) -> Estimate:
+def gain_of(table: Table, others: Spread | None = None) -> Estimate:
     """Trained less base."""
-    return _of_one(table, _gain(table.measure), pool)
+    return _of_one(table, _gain(table.measure), others)
 
 
 def change_of(table: Table) -> Estimate:
@@ -222,7 +222,7 @@ def change_of(table: Table) -> Estimate:
     return estimate if is_sure else replace(estimate, error=math.inf)
 
 
-def difference_of(table: Table, control: Table, pool: Spread | None, *, gains: bool = False) -> Estimate:
+def difference_of(table: Table, control: Table, others: Spread | None, *, gains: bool = False) -> Estimate:
     """Of a variant's level (or gain over its own base) less its control's, on the prompts that both have.
 
     `seeds` are each of its runs' values less the control's mean.
@@ -234,10 +234,10 @@ def difference_of(table: Table, control: Table, pool: Spread | None, *, gains: b
     if not shared:
         return _nothing()
     spread = _prompt_spread(lambda rows: one(rows[:3]) - one(rows[3:]), rows)
-    runs, others = _runs(table, one), _runs(control, one)
+    runs, controls = _runs(table, one), _runs(control, one)
     value = float(one(rows[:3]) - one(rows[3:]))
-    estimate = difference_estimate(value, runs, others, spread, len(shared), pool)
-    return replace(estimate, seeds=tuple(run - fmean(others) for run in runs))
+    estimate = difference_estimate(value, runs, controls, spread, len(shared), others)
+    return replace(estimate, seeds=tuple(run - fmean(controls) for run in runs))
 
 
 def run_values(table: Table) -> list[float]:
@@ -249,12 +249,12 @@ def _gain(measure: Measure) -> Statistic:
     return lambda rows: level(measure, rows[1], rows[2]) - level(measure, rows[0], rows[2])
 
 
-def _of_one(table: Table, one: Statistic, pool: Spread | None) -> Estimate:
+def _of_one(table: Table, one: Statistic, others: Spread | None) -> Estimate:
     if not table.keys:
         return _nothing()
     rows = _rows(table)
     spread = _prompt_spread(one, rows)
-    return mean_estimate(float(one(rows)), _runs(table, one), spread, len(table.keys), pool)
+    return mean_estimate(float(one(rows)), _runs(table, one), spread, len(table.keys), others)
 
 
 def _nothing() -> Estimate:

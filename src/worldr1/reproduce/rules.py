@@ -252,7 +252,7 @@ def inference_cost(*, ratio: float, same_modules: bool, same_parameters: bool) -
     if not (same_modules and same_parameters):
         what = "modules" if not same_modules else "parameters"
         return Decision(Verdict.FAILS, f"{reason}, and the number of {what} differs")
-    if abs(ratio - 1) <= SPREAD_OF_SECONDS:
+    if round(abs(ratio - 1), 9) <= SPREAD_OF_SECONDS:
         return Decision(Verdict.HOLDS, f"{reason}; modules and parameters are as many")
     return Decision(Verdict.PARTLY, f"{reason}, more than 1 % apart; modules and parameters are as many")
 

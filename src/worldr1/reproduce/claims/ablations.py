@@ -35,7 +35,7 @@ def _own(*measures: Measure) -> Rule:
 
 def _transport(evidence: Evidence, variant: str) -> Decision:
     gain = against(evidence, variant, PSNR, gains=True)
-    quality = gain_of(evidence.runs[variant].table(R_GEN), evidence.pool(R_GEN, evidence.runs[variant].variant))
+    quality = gain_of(evidence.runs[variant].table(R_GEN), evidence.spread(R_GEN, besides=(variant,)))
     own = Outcome(quality, said("R_gen, after less before", quality, decimals=R_GEN.decimals))
     return no_transport(gain, own, collapsed=collapsed(evidence, variant))
 

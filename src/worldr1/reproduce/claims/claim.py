@@ -140,7 +140,7 @@ def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> t
         measured(
             f"{name}.{PSNR.name}",
             f"{VARIANTS[name].text}: {PSNR.text} (dB)",
-            level_of(evidence.runs[name].table(PSNR), evidence.pool(PSNR, about)),
+            level_of(evidence.runs[name].table(PSNR), evidence.spread(PSNR, besides=(name,))),
             decimals=PSNR.decimals,
         )
         for name in (other, variant)

@@ -20,7 +20,7 @@ def row_estimate(row: TargetRow) -> Estimate:
     """A row of `target_rows` with the spread of its trials in its interval too."""
     spread = prompt_spread(row.low, row.high, row.num)
     trials = [trial for trial in row.trials if math.isfinite(trial)]
-    return mean_estimate(row.value, trials, spread, row.num, None)
+    return mean_estimate(row.value, trials, spread, row.num)
 
 
 def guards(rows: Sequence[TargetRow]) -> dict[str, bool]:

@@ -32,7 +32,7 @@ def _estimate(row: Mapping[str, Any]) -> Estimate | None:
         return None
     ends = [math.inf * sign if end is None else end for sign, end in ((-1, row["low"]), (1, row["high"]))]
     spread = prompt_spread(ends[0], ends[1], row["num"])
-    return mean_estimate(row["value"], [t for t in row["trials"] if t is not None], spread, row["num"], None)
+    return mean_estimate(row["value"], [t for t in row["trials"] if t is not None], spread, row["num"])
 
 
 def find(evidence: Evidence) -> Found:
