@@ -88,21 +88,27 @@ class Evidence:
     runs: Mapping[str, Runs]
     files: Mapping[str, Any] = field(default_factory=dict)
     """Other measurements: what a file of `FILES` holds, by name."""
+    _tables: dict[tuple[str, Measure], Table] = field(default_factory=dict, compare=False, repr=False)
+
+    def table(self, variant: str, measure: Measure) -> Table:
+        """A measure's values of a variant's runs; made once."""
+        if (variant, measure) not in self._tables:
+            self._tables[variant, measure] = self.runs[variant].table(measure)
+        return self._tables[variant, measure]
 
     def difference(
         self, variant: str, measure: Measure, *, gains: bool = False, control: str | None = None
     ) -> Estimate:
         """Of a variant less its control (`measures.difference_of`), with the spread of all variants of its length."""
-        runs = self.runs[variant]
-        less = control or runs.variant.control or ""
+        less = control or VARIANTS[variant].control or ""
         others = self.spread(measure, besides=(variant, less))
-        return difference_of(runs.table(measure), self.runs[less].table(measure), others, gains=gains)
+        return difference_of(self.table(variant, measure), self.table(less, measure), others, gains=gains)
 
     def spread(self, measure: Measure, *, besides: Sequence[str]) -> Spread | None:
         """How much runs of one variant differ, from all as long as the first of `besides`, without these."""
         length = VARIANTS[besides[0]].length
-        alike = [runs for name, runs in self.runs.items() if name not in besides and runs.variant.length is length]
-        return pooled([run_values(runs.table(measure)) for runs in alike])
+        alike = [name for name in self.runs if name not in besides and VARIANTS[name].length is length]
+        return pooled([run_values(self.table(name, measure)) for name in alike])
 
 
 FILES: Mapping[str, str] = {

@@ -135,13 +135,14 @@ def _between(sides: Sequence[Sequence[float]], others: Spread | None) -> Spread 
     own = [_spread(runs) if len(runs) > 1 else None for runs in sides]
     known = [spread for spread in own if spread is not None]
     if others is None:
-        if len(known) < len(own):
+        if not known:
             return None
     elif not any(_is_larger(spread, others, UNLIKE_LEVEL) for spread in known):
         pool = _pool([others, *known])
         return Spread(pool.variance * sum(1 / len(runs) for runs in sides), pool.df)
-    else:  # a side of one run takes the largest variance that is known
+    else:
         known.append(others)
+    # a side of one run takes the largest variance that is known
     parts = [spread or max(known) for spread in own]
     return satterthwaite([Spread(p.variance / len(runs), p.df) for p, runs in zip(parts, sides, strict=True)])
 

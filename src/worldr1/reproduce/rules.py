@@ -21,8 +21,8 @@ TERMS: Mapping[str, str] = {
     "below, or above, 0. Intervals hold seeds and prompts. Where one number out of k is enough, its interval is one of "
     "100 - 5/k %.",
     "leans": "the interval holds 0, but the interval half as wide about the same point does not.",
-    "one run": "where no spread between runs is known (one run on a side, and fewer than three variants with two), an "
-    "interval is about prompts alone; then a difference leans at most, and no ablation holds.",
+    "one run": "a side of one run is thought to vary like its control and the other variants. Where none of them has "
+    "two runs, an interval is about prompts alone; then a difference leans at most, and no ablation holds.",
     "collapsed": "at least 10 points more of the variant's clips are rejected than of its control's, by the interval "
     "too. What survives is a selection, so every measure of geometry counts as fallen.",
 }
@@ -65,8 +65,8 @@ RULES: Mapping[str, str] = {
     "rollouts": "Cannot be tested here: the release's solver is not Euler, and what it scores is the difference "
     "between the two. Our rollouts are Euler's own, so its log-probability would have a gradient of exactly 0.",
     "prefix": "Holds if the recipe is not beaten by a start noise and prefix for every video: that changes none of "
-    "PSNR, rotation error and translation error for the better. Partly if it betters one and worsens one. Else it does "
-    "not hold.",
+    "PSNR, rotation error and translation error for the better. Partly if it betters one and worsens one, or "
+    "betters one by prompts alone (one run). Else it does not hold.",
     "holdout": "Holds if without it (S_recon on the frames that the scene is made of, the paper's form) the judge's "
     "hold-out PSNR falls. Partly if it leans down. Else it does not hold.",
     "sde-steps": "Holds if one SDE step is not beaten by two or four (as for prefix).",
@@ -226,10 +226,11 @@ def not_beaten(rivals: Mapping[str, Sequence[Outcome]]) -> Decision:
     for name, outcomes in rivals.items():
         effects = [effect(outcome, among) for outcome in outcomes]
         best, worst = max(effects), min(effects)
-        # without a spread of seeds the prompts alone speak: "better" can then only lean
-        better = best is Effect.BETTER or (best is Effect.LEANS_BETTER and not outcomes[0].estimate.knows_seeds)
-        worse = worst is Effect.WORSE or (worst is Effect.LEANS_WORSE and not outcomes[0].estimate.knows_seeds)
-        verdicts.append((Verdict.PARTLY if worse else Verdict.FAILS) if better else Verdict.HOLDS)
+        if best is Effect.BETTER:
+            verdicts.append(Verdict.PARTLY if worst is Effect.WORSE else Verdict.FAILS)
+        else:
+            by_prompts = [o for o in outcomes if not o.estimate.knows_seeds and o.estimate.interval(among).low > 0]
+            verdicts.append(Verdict.PARTLY if by_prompts else Verdict.HOLDS)
         reasons.append(f"{name}: {_said(*outcomes)}")
     order = (Verdict.FAILS, Verdict.PARTLY, Verdict.HOLDS)
     return Decision(min(verdicts, key=order.index), ". ".join(reasons))

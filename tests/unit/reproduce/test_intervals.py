@@ -50,12 +50,12 @@ def experiment(
 
 @pytest.mark.parametrize(
     ("variants", "seed_std", "wild", "least"),
-    [(6, 0.1, 1.0, 0.92), (2, 0.1, 1.0, 0.92), (6, 0.02, 1.0, 0.92), (6, 0.1, 3.0, 0.88)],
+    [(6, 0.1, 1.0, 0.915), (2, 0.1, 1.0, 0.915), (6, 0.02, 1.0, 0.915), (6, 0.1, 3.0, 0.87)],
     ids=["pool", "pair", "prompts rule", "one varies more"],
 )
 def test_an_interval_of_a_difference_holds_the_truth(variants: int, seed_std: float, wild: float, least: float) -> None:
-    """New prompts and new seeds each time. 250 trials: 95 % -> 0.95 +- 0.028 (two standard errors)."""
-    generator, held, trials, effect = torch.Generator().manual_seed(0), 0, 250, 0.2
+    """New prompts and new seeds each time. 160 trials: 95 % -> 0.95 +- 0.035 (two standard errors)."""
+    generator, held, trials, effect = torch.Generator().manual_seed(0), 0, 160, 0.2
     for _ in range(trials):
         tables = experiment(generator, variants, runs=3, seed_std=seed_std, effect=effect, wild=wild)
         found = difference_of(tables[0], tables[1], pooled([run_values(table) for table in tables[2:]]))
@@ -66,7 +66,7 @@ def test_an_interval_of_a_difference_holds_the_truth(variants: int, seed_std: fl
 
 def test_prompts_alone_would_hold_it_far_less_often() -> None:
     """What the seeds' term is for: without it the same experiments are missed by every third interval."""
-    generator, held, trials = torch.Generator().manual_seed(0), 0, 150
+    generator, held, trials = torch.Generator().manual_seed(0), 0, 100
     for _ in range(trials):
         tables = experiment(generator, 2, runs=1, seed_std=0.1, effect=0.2)
         found = difference_of(tables[0], tables[1], None)
@@ -96,7 +96,9 @@ def test_a_pool_lends_its_spread_to_single_runs() -> None:
     pool = (10 * 0.04 + 2 * 0.01) / 12
     assert found.knows_seeds and found.error == pytest.approx(math.sqrt(pool * (1 + 1 / 3)))
     assert found.df == pytest.approx(12)
-    alone = difference_estimate(1.0, [1.0], control, Spread(0.01, 20), 21)
+    by_control = difference_estimate(1.0, [1.0], control, Spread(0.0, 20), 21)
+    assert by_control.knows_seeds and by_control.error == pytest.approx(math.sqrt(0.01 * (1 + 1 / 3)))
+    alone = difference_estimate(1.0, [1.0], [0.0], Spread(0.01, 20), 21)
     assert not alone.knows_seeds and alone.error == pytest.approx(0.1)
 
 

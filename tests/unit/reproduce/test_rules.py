@@ -187,7 +187,8 @@ def test_not_beaten() -> None:
     assert not_beaten({"a": [outcome(2.5), NOTHING, NOTHING]}).verdict is FAILS
     assert not_beaten({"a": [outcome(2.5), NOTHING, NOTHING], "b": level}).verdict is HOLDS, "of six: 2.64"
     one_run = outcome(4.0, knows_seeds=False)
-    assert not_beaten({"a": [one_run, NOTHING, NOTHING]}).verdict is FAILS, "by prompts alone it is beaten too"
+    assert not_beaten({"a": [one_run, NOTHING, NOTHING]}).verdict is PARTLY, "by prompts alone"
+    assert not_beaten({"a": [outcome(2.2, knows_seeds=False), NOTHING, NOTHING]}).verdict is HOLDS
 
 
 def test_every_claim_has_one_rule() -> None:

@@ -35,7 +35,7 @@ def _own(*measures: Measure) -> Rule:
 
 def _transport(evidence: Evidence, variant: str) -> Decision:
     gain = against(evidence, variant, PSNR, gains=True)
-    quality = gain_of(evidence.runs[variant].table(R_GEN), evidence.spread(R_GEN, besides=(variant,)))
+    quality = gain_of(evidence.table(variant, R_GEN), evidence.spread(R_GEN, besides=(variant,)))
     own = Outcome(quality, said("R_gen, after less before", quality, decimals=R_GEN.decimals))
     return no_transport(gain, own, collapsed=collapsed(evidence, variant))
 
@@ -48,7 +48,7 @@ def _phase(evidence: Evidence, variant: str) -> Decision:
 
 def _without_3d(evidence: Evidence, variant: str) -> Decision:
     control = evidence.runs[variant].variant.control or ""
-    gain, whole = (gain_of(evidence.runs[name].table(PSNR)).value for name in (variant, control))
+    gain, whole = (gain_of(evidence.table(name, PSNR)).value for name in (variant, control))
     left = gain / whole if whole > 0 else math.inf
     return no_3d(against(evidence, variant, PSNR), left, collapsed=collapsed(evidence, variant))
 

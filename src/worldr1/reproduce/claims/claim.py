@@ -140,7 +140,7 @@ def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> t
         measured(
             f"{name}.{PSNR.name}",
             f"{VARIANTS[name].text}: {PSNR.text} (dB)",
-            level_of(evidence.runs[name].table(PSNR), evidence.spread(PSNR, besides=(name,))),
+            level_of(evidence.table(name, PSNR), evidence.spread(PSNR, besides=(name,))),
             decimals=PSNR.decimals,
         )
         for name in (other, variant)
@@ -173,7 +173,7 @@ def lacks(evidence: Evidence, variants: Sequence[str], measures: Sequence[Measur
     """Why numbers are missing although the runs were judged; "" if none is."""
     for variant in variants:
         for measure in measures:
-            if not evidence.runs[variant].table(measure).keys:
+            if not evidence.table(variant, measure).keys:
                 where = "its runs' own evaluations" if measure.source is Source.OWN else "what the judge saw"
                 return f"{measure.text} of {variant} is not in {where}"
     return ""
