@@ -79,3 +79,13 @@ def load_published_runs(path: Path = FILE) -> PublishedRuns:
         if interval is not None and max(abs(a - b) for a, b in zip(ends[name], interval, strict=True)) > 2e-6:
             raise ValueError(f"the interval of {name} is not that of its values")
     return published
+
+
+def intervals_as_markdown() -> str:
+    """The published runs' values and what they let expect of a new one: a table of docs/reproduction.md."""
+    published = load_published_runs()
+    lines = ["| number | runs (seeds 0, 1, 2) | 95 % prediction interval of one new run |", "|---|---|---|"]
+    for name, (low, high) in published.intervals.items():
+        runs = ", ".join(f"{value:.4g}" for value in published.values[name])
+        lines.append(f"| `{name}` | {runs} | {low:.4g} to {high:.4g} |")
+    return "\n".join(lines)
