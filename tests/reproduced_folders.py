@@ -144,30 +144,35 @@ class Folder:
 
     def _record(self, side: Side, prompt_id: int, *, dynamic: bool, own: bool) -> VideoRecord:
         token = self.tokens[prompt_id % len(self.tokens)]
-        known = {}
-        places = (1000 * side.run, 7 * prompt_id + dynamic, 100_000 * side.run + 7 * prompt_id + dynamic)
-        shares = (side.spread if side.run else 0.0, 0.02, 0.004)
-        for name, value in side.values.items():
-            noises = [
-                normal(f"{name} {what} {place}") for what, place in zip(("run", "prompt", "both"), places, strict=True)
-            ]
-            known[name] = value * (1 + sum(share * noise for share, noise in zip(shares, noises, strict=True)))
-        absent = STATIC_ONLY if dynamic else DYNAMIC_ONLY
-        measures = {name: value for name, value in known.items() if name not in (*PARTS, *absent)}
-        rejected = not dynamic and prompt_id < side.rejected
-        fields: dict[str, Any] = {
-            "parts": {name: known[name] for name in PARTS} if own else {},
-            "reward": 1.0 if own else None,
-        }
-        return VideoRecord(
-            prompt_id=prompt_id,
-            prompt=f"Camera {token}. Scene {prompt_id}.",
-            dynamic=dynamic,
-            tokens=(token,),
-            seed=prompt_id,
-            status=Status.REJECTED if rejected else Status.OK,
-            reason="",
-            measures=measures,
-            requested_path=STAYS if token == "pan_left" else MOVES,
-            **fields,
-        )
+        return video_record(side, prompt_id, token=token, dynamic=dynamic, own=own)
+
+
+def video_record(side: Side, prompt_id: int, *, token: str, dynamic: bool, own: bool) -> VideoRecord:
+    """One prompt's video."""
+    known = {}
+    places = (1000 * side.run, 7 * prompt_id + dynamic, 100_000 * side.run + 7 * prompt_id + dynamic)
+    shares = (side.spread if side.run else 0.0, 0.02, 0.004)
+    for name, value in side.values.items():
+        noises = [
+            normal(f"{name} {what} {place}") for what, place in zip(("run", "prompt", "both"), places, strict=True)
+        ]
+        known[name] = value * (1 + sum(share * noise for share, noise in zip(shares, noises, strict=True)))
+    absent = STATIC_ONLY if dynamic else DYNAMIC_ONLY
+    measures = {name: value for name, value in known.items() if name not in (*PARTS, *absent)}
+    rejected = not dynamic and prompt_id < side.rejected
+    fields: dict[str, Any] = {
+        "parts": {name: known[name] for name in PARTS} if own else {},
+        "reward": 1.0 if own else None,
+    }
+    return VideoRecord(
+        prompt_id=prompt_id,
+        prompt=f"Camera {token}. Scene {prompt_id}.",
+        dynamic=dynamic,
+        tokens=(token,),
+        seed=prompt_id,
+        status=Status.REJECTED if rejected else Status.OK,
+        reason="",
+        measures=measures,
+        requested_path=STAYS if token == "pan_left" else MOVES,
+        **fields,
+    )

@@ -8,7 +8,7 @@ with the fields of `finding.Finding`, `Measured` and `Published`. What does not 
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,35 +36,22 @@ def load_findings(path: Path) -> list[Finding]:
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
-    known = _fields(Finding, entry)
+    """Raises TypeError for a field that is unknown or missing, as the records' constructors do."""
     return Finding(
         **{
-            **known,
-            "verdict": Verdict(known["verdict"]),
-            "published": tuple(Published(**_fields(Published, row)) for row in known.get("published", ())),
-            "measured": tuple(_measured(row) for row in known.get("measured", ())),
-            "variants": tuple(known.get("variants", ())),
-            "notes": tuple(known.get("notes", ())),
+            **entry,
+            "verdict": Verdict(entry["verdict"]),
+            "published": tuple(Published(**row) for row in entry.get("published", ())),
+            "measured": tuple(_measured(row) for row in entry.get("measured", ())),
+            "variants": tuple(entry.get("variants", ())),
+            "notes": tuple(entry.get("notes", ())),
         }
     )
 
 
 def _measured(entry: Mapping[str, Any]) -> Measured:
-    known = _fields(Measured, entry)
-    numbers = [known[name] for name in ("value", "low", "high", "new_low", "new_high")] + [*known["seeds"]]
-    if known["value"] is None or not all(number is None or math.isfinite(number) for number in numbers):
-        raise ValueError(f"{known['name']} has a number that is not finite")
-    return Measured(**{**known, "seeds": tuple(known["seeds"])})
-
-
-def _fields(cls: type[Finding] | type[Measured] | type[Published], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Raises ValueError for an unknown field, or one that is missing and has no default."""
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{cls.__name__} is no JSON object")
-    known = {f.name: f for f in fields(cls)}
-    if unknown := sorted(set(entry) - set(known)):
-        raise ValueError(f"{cls.__name__} does not know {unknown[0]!r}")
-    optional = {name for name, f in known.items() if f.default is not MISSING or f.default_factory is not MISSING}
-    if missing := sorted(set(known) - optional - set(entry)):
-        raise ValueError(f"{cls.__name__} lacks {missing[0]!r}")
-    return dict(entry)
+    measured = Measured(**{**entry, "seeds": tuple(entry["seeds"])})
+    ends = [end for end in (measured.low, measured.high, measured.new_low, measured.new_high) if end is not None]
+    if not all(math.isfinite(number) for number in (measured.value, *ends, *measured.seeds)):
+        raise ValueError(f"{measured.name} has a number that is not finite")
+    return measured

@@ -1,6 +1,7 @@
 """From a folder to a verdict: every claim, on runs whose numbers are made up so that the answer is known."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reproduced_folders import GOOD, TRUTH, Folder, normal
+import torch
+from reproduced_folders import GOOD, TRUTH, Folder, Side, normal, video_record
 
 from worldr1.errors import InputError
 from worldr1.evaluate.targets import target_rows
 from worldr1.reproduce.claims import CLAIMS, find, findings, price
+from worldr1.reproduce.claims.camera import both_errors
 from worldr1.reproduce.claims.gain import compared
 from worldr1.reproduce.claims.larger import KINDS
 from worldr1.reproduce.evidence import FILES, Evidence, load_evidence
@@ -143,6 +146,17 @@ def test_a_kind_of_move_with_few_prompts_is_named_and_not_judged(tmp_path: Path)
     finding = found(folder, "camera-control")
     assert finding.verdict is HOLDS and "2 kinds of move" in finding.reason
     assert any("Too few prompts, or no error to begin with: move_left" in note for note in finding.notes)
+
+
+def test_both_errors_by_hand() -> None:
+    """CamMC of a turn by 60 degrees is sqrt(8) sin 30, the Frobenius norm of R - 1; with 1 of translation sqrt(3)."""
+    some = video_record(Side(GOOD), 0, token="push_in", dynamic=False, own=False)
+    errors = {"rotation_error_deg": 60.0, "translation_error": 1.0}
+    assert both_errors(replace(some, measures=errors)) == pytest.approx(math.sqrt(3))
+    turn = torch.tensor([[0.5, -math.sqrt(0.75), 0.0], [math.sqrt(0.75), 0.5, 0.0], [0.0, 0.0, 1.0]])
+    norm = float((turn - torch.eye(3)).norm())
+    assert both_errors(replace(some, measures=errors | {"translation_error": 0.0})) == pytest.approx(norm)
+    assert both_errors(replace(some, measures={})) is None
 
 
 # ---------------------------------------------------------------------------------------- the published runs, others
@@ -429,7 +443,10 @@ def test_an_empty_folder_has_a_price_for_every_claim_and_no_number(tmp_path: Pat
             assert finding.verdict is Verdict.UNTESTABLE and finding.missing_minutes == 0
         else:
             assert finding.verdict is OPEN and finding.missing_minutes > 0 and finding.reason.startswith("not there: ")
-    assert price(CLAIMS.values(), Evidence({})) < sum(f.missing_minutes for f in found_all), "half is paid once"
+    ablations = [CLAIMS[name] for name in ("no-meta", "no-recon")]
+    three = 3 * (2.3 + 50 / 60) + 5 * 15 / 60
+    assert price(ablations, Evidence({})) == pytest.approx(3 * three), "half, which both need, is paid once"
+    assert price(ablations[:1], Evidence({})) == pytest.approx(2 * three)
 
 
 def test_what_is_there_of_a_claim_is_shown_without_a_verdict(folder: Folder) -> None:
