@@ -1,6 +1,6 @@
 """From a recipe to what a run needs: its prompts, and a trainer that knows the processes it shares them with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -52,6 +52,15 @@ class RunPrompts:
 
 def training_prompts(numbers: PromptConfig) -> PromptSets:
     """What a recipe trains with. Raises InputError for a set that cannot be read or is too small."""
+    return _first(drawn_prompts(numbers), numbers)
+
+
+def _first(drawn: PromptSets, numbers: PromptConfig) -> PromptSets:
+    return replace(drawn, main=drawn.main[: numbers.main_first])
+
+
+def drawn_prompts(numbers: PromptConfig) -> PromptSets:
+    """What it draws, `main_first` or not: no prompt of these is an unseen one. Raises as `training_prompts`."""
 
     def some(source: str, num: int, dynamic: bool) -> list[Prompt]:
         if not num:
@@ -74,8 +83,8 @@ def prompts_with_scenes(
     """
     if not numbers.mini:
         raise InputError("The judge knows the mini world only: give a run whose prompt sets are both mini.")
-    train = training_prompts(numbers)
-    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
+    drawn = drawn_prompts(numbers)
+    known = {prompt.text for prompt in (*drawn.main, *drawn.dynamic)}
     kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
     return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
 
@@ -83,10 +92,10 @@ def prompts_with_scenes(
 def run_prompts(config: ExperimentConfig) -> RunPrompts:
     """What a recipe trains and tests with; no test prompt is trained on. Raises InputError as `training_prompts`."""
     numbers = config.prompts
-    train = training_prompts(numbers)
-    known = {prompt.text for prompt in (*train.main, *train.dynamic)}
-    drawn = (numbers.test * (numbers.main_set == MINI), numbers.test_dynamic * (numbers.dynamic_set == MINI))
-    unseen = unseen_scenes(drawn, seed=numbers.seed, stream="test", known=known)
+    drawn = drawn_prompts(numbers)
+    known = {prompt.text for prompt in (*drawn.main, *drawn.dynamic)}
+    nums = (numbers.test * (numbers.main_set == MINI), numbers.test_dynamic * (numbers.dynamic_set == MINI))
+    unseen = unseen_scenes(nums, seed=numbers.seed, stream="test", known=known)
     test = [prompt for prompt, _ in unseen]
     for source, num, dynamic in (
         (numbers.main_set, numbers.test, False),
@@ -96,7 +105,7 @@ def run_prompts(config: ExperimentConfig) -> RunPrompts:
             # of a file, which has one split, what training does not take
             found = load_prompts(source, "test", dynamic=dynamic, enriched=numbers.enriched)
             test += subset([prompt for prompt in found if prompt.text not in known], num, seed=numbers.seed)
-    return RunPrompts(train, test)
+    return RunPrompts(_first(drawn, numbers), test)
 
 
 def judge_prompts(config: ExperimentConfig, others: RunPrompts) -> list[Prompt]:

@@ -71,6 +71,9 @@ class PromptConfig:
     """Training prompts of the main phase."""
     dynamic: int = 500
     """Training prompts of the dynamic phase (and never of the main one)."""
+    main_first: int | None = None
+    """Train on the first so many of `main` alone: what a smaller number takes is a part of what a larger one takes, and
+    the unseen prompts stay the same ones (another `main` draws other scenes). None: on all of them."""
     test: int = 144
     """Unseen prompts of the evaluations before and after."""
     test_dynamic: int = 24
@@ -86,6 +89,10 @@ class PromptConfig:
     def __post_init__(self) -> None:
         if min(self.main, self.dynamic, self.test, self.test_dynamic) < 0 or self.test + self.test_dynamic == 0:
             raise ConfigError("Numbers of prompts must not be negative, and an evaluation needs at least one.")
+        if self.main_first is not None and not 1 <= self.main_first <= self.main:
+            raise ConfigError(
+                f"prompts.main_first is {self.main_first}: give 1 to prompts.main = {self.main}, or none for all."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

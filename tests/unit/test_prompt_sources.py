@@ -38,6 +38,13 @@ def test_fewer_prompts_are_a_part_of_more(lines: Path) -> None:
     assert {prompt.id for prompt in few} < {prompt.id for prompt in more}
 
 
+def test_what_is_drawn_and_not_trained_on_is_no_test_prompt(lines: Path) -> None:
+    """Runs that train on fewer of the same prompts are tested on the same unseen ones."""
+    settings = (f'prompts.main_set="{lines}"', "prompts.main=12", "prompts.test=8", "prompts.test_dynamic=2")
+    few, whole = (run_prompts(_config(*settings, *more)) for more in (("prompts.main_first=3",), ()))
+    assert few.train.main == whole.train.main[:3] and few.test == whole.test
+
+
 def test_packaged_sets_have_test_prompts_of_their_own() -> None:
     found = run_prompts(_config('prompts.main_set="world"', 'prompts.dynamic_set="dynamic"', "prompts.main=30"))
     assert len(found.train.main) == 30 and not any(prompt.dynamic for prompt in found.train.main)
