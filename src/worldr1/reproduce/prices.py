@@ -1,0 +1,106 @@
+"""What jobs take, in one place: predicted minutes, and how this machine differs from the prediction.
+
+On an H200 for one job alone on its card, by the published runs: 202 updates of 192 videos in 4.6 minutes with 0.9 for
+starting, three evaluations of 192 prompts and the report; 600 prompts judged for base, truth and three runs in 1.9
+minutes. On CPUs per video and thread (two shared EPYC cores; how it was measured: docs/reproduction.md). A prediction
+counts until jobs of the kind have ended here: then they tell.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worldr1.build import ExperimentConfig
+
+
+class Kind(StrEnum):
+    """Kinds of jobs, each with a pace of its own."""
+
+    TRAIN = "train"
+    JUDGE = "judge"
+    FILMS = "films"
+    MEASURE = "measure"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prices:
+    """Of one device, for one job alone on it."""
+
+    start_s: float
+    """Until a process works: imports, models."""
+    trained_video_s: float
+    """A video of an update: sampled in 20 steps, scored, learnt from."""
+    evaluated_video_s: float
+    """A video of a run's own evaluation."""
+    judged_video_s: float
+    """A video filmed or rendered, and judged twice."""
+    films_s: float
+    inference_s: float
+
+
+H200 = Prices(
+    start_s=18.0,
+    trained_video_s=4.6 * 60 / (202 * 192),
+    evaluated_video_s=36.0 / (3 * 192),
+    judged_video_s=(1.9 * 60 - 18.0) / (5 * 600),
+    films_s=20.0,
+    inference_s=30.0,
+)
+CPU_THREAD = Prices(
+    start_s=8.0, trained_video_s=3.0, evaluated_video_s=1.2, judged_video_s=1.5, films_s=90.0, inference_s=240.0
+)
+SIDE_BY_SIDE = 0.5
+"""By how much each further run on a card slows all on it: of two, each took 1.5 times as long (docs/log.md, "four
+settings, two runs to a GPU": 127 updates in 4.4 minutes). Runs on a CPU share its threads and are priced so."""
+
+
+def training_minutes(prices: Prices, config: ExperimentConfig, *, done: int = 0) -> float:
+    """Of a run. done: updates that it has already."""
+    train, prompts = config.train, config.prompts
+    videos = (train.updates - done) * train.groups_per_update * train.group_size
+    tested = 3 * (prompts.test + prompts.test_dynamic)
+    return (prices.start_s + videos * prices.trained_video_s + tested * prices.evaluated_video_s) / 60
+
+
+def judging_minutes(prices: Prices, *, sides: int, prompts: tuple[int, int], size: float = 1.0) -> float:
+    """sides: of base, truth and adapters those that must be filmed. size: pixels of a clip over those of a trained
+    one."""
+    return (prices.start_s + sides * sum(prompts) * size * prices.judged_video_s) / 60
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long jobs take here, over what was predicted."""
+
+    before: float = 1.0
+    """Expected before any job has ended."""
+    _ended: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Kind -> minutes taken and minutes predicted."""
+
+    def add(self, kind: str, *, taken: float, predicted: float) -> None:
+        """One more job that was done as a whole."""
+        known = self._ended.get(kind, (0.0, 0.0))
+        self._ended[kind] = known[0] + taken, known[1] + predicted
+
+    def factor(self, kind: str) -> float:
+        """Of the kind's own jobs; before any has ended, of all jobs."""
+        return _ratio([self._ended[kind]] if kind in self._ended else self._ended.values(), self.before)
+
+
+def _ratio(ended: Iterable[tuple[float, float]], otherwise: float) -> float:
+    pairs = list(ended)
+    predicted = sum(pair[1] for pair in pairs)
+    return sum(pair[0] for pair in pairs) / predicted if predicted > 0 else otherwise
+
+
+def on_cpu(threads: int) -> Prices:
+    """Of a slot with so many threads; reading files and imports use one."""
+    one = CPU_THREAD
+    return Prices(
+        start_s=one.start_s,
+        trained_video_s=one.trained_video_s / threads,
+        evaluated_video_s=one.evaluated_video_s / threads,
+        judged_video_s=one.judged_video_s / threads,
+        films_s=one.films_s / threads,
+        inference_s=one.inference_s / threads,
+    )
