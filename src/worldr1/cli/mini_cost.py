@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from worldr1.cli.model_options import euler_steps
 from worldr1.errors import InputError
 
 RECIPE = "mini"
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lora", default="mini-r1", metavar="FILE", help="adapter of a mini run (default: mini-r1)")
     parser.add_argument("--num", type=int, metavar="N", help="videos at a time (default: 32 on a GPU, 1 on the CPU)")
     parser.add_argument("--rounds", type=int, metavar="N", help="timed ones (default: 12 on a GPU, 5 on the CPU)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for the JSON")
 
@@ -29,13 +31,15 @@ def run(args: argparse.Namespace) -> int:
     from worldr1.shipped import find_adapter
     from worldr1.train.checkpoint import write_whole
 
-    for name in ("num", "rounds"):
+    for name in ("num", "rounds", "steps"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)} measures nothing: give at least 1.")
     device = choose_device(args.device)
     num = args.num or (32 if device == "cuda" else 1)
     rounds = args.rounds or (12 if device == "cuda" else 5)
     adapter, config = find_adapter(args.lora), load_experiment(RECIPE)
+    if args.steps is not None:
+        config = replace(config, sampler=euler_steps(args.steps))
     with TemporaryDirectory(prefix="worldr1-merged-") as folder:
         policies = _policies(config, device, adapter, Path(folder) / "merged")
         found = {

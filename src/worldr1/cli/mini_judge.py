@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     prompts, scenes = prompts_with_scenes(_numbers(args, config.prompts), args.stream)
     print(f"{len(prompts)} prompts, {len(adapters)} adapter(s), on {device}", file=sys.stderr)
     policies = [build_policy(config.model, device, lora=lora) for lora in (None, *adapters)]
+    policies[0].latent_shape(*_clip(config))  # that the model can make such clips, before the truth is rendered
     seeds = args.seeds or [config.prompts.seed]
     best_of = None if args.best_of is None else (args.best_of, build_reward(config.reward, device, config.clip))
     films = _Films(config, judges, prompts, args.out, best_of, _known(args, config, device, prompts, adapters))

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help and a wrong word do not wait for it
-    from worldr1.reproduce.jobs import Job, Jobs
+    from rich.console import Console
+
+    from worldr1.reproduce.job import Job
+    from worldr1.reproduce.jobs import Jobs
     from worldr1.reproduce.layout import Layout
     from worldr1.reproduce.ledger import Ledger
     from worldr1.reproduce.plan import Plan
@@ -106,10 +109,9 @@ def _plan(args: argparse.Namespace, layout: "Layout") -> "Plan":
 
 
 def _list(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
-    from worldr1.reproduce.jobs import State
+    from worldr1.reproduce.job import State
     from worldr1.reproduce.layout import Layout
     from worldr1.reproduce.needs import NEEDS
     from worldr1.reproduce.outputs import claim_jobs, missing_minutes
@@ -131,7 +133,7 @@ def _list(args: argparse.Namespace) -> int:
         names = ", ".join((*jobs.needed.seeds, *(f"+ {one}" for one in need.measurements)))
         minutes = f"{missing_minutes(jobs):.0f}" if begun else f"{sum(job.minutes() for job in todo):.0f}"
         table.add_row(claim, need.title, names, minutes, *((", ".join(there),) if begun else ()))
-    Console(highlight=False).print(table)
+    _console().print(table)
     what = f"what {args.out} lacks" if begun else "everything"
     print(
         f"minutes: one H200, one job after the other, {args.seeds} seed(s), for {what}; claims share runs. "
@@ -173,7 +175,7 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
 
 
 def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "Ledger") -> int:
-    from worldr1.reproduce.jobs import State
+    from worldr1.reproduce.job import State
     from worldr1.reproduce.ledger import Outcome, code_commit, device_name
     from worldr1.reproduce.outputs import write_outputs
     from worldr1.reproduce.prices import SIDE_BY_SIDE, Kind, Pace
@@ -237,7 +239,6 @@ def _say_what(runner: "Runner", todo: "list[Job]", plan: "Plan", device: str) ->
 
 def _report(runner: "Runner", ended: "Ended", files: list[Path], problems: dict[str, str]) -> int:
     """Prints what was made and what is left; the exit code."""
-    from rich.console import Console
     from rich.table import Table
 
     print(*files, sep="\n")
@@ -246,7 +247,7 @@ def _report(runner: "Runner", ended: "Ended", files: list[Path], problems: dict[
         for job in ended.left:
             table.add_row(job.name, f"{runner.minutes(job):.1f}")
         table.add_row("all, side by side", f"{runner.rest_minutes(ended.left):.1f}")
-        Console(highlight=False).print(table)
+        _console().print(table)
     for name, problem in ended.failed.items():
         _say(f"not done: {name}: {problem}")
     return 1 if ended.failed or problems else 0
@@ -275,6 +276,13 @@ def _cards() -> list[str]:
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     num = torch.cuda.device_count()
     return named[:num] if named else [str(number) for number in range(num)]
+
+
+def _console() -> "Console":
+    """For tables on standard output, whose rows are cut for a terminal only."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _say(line: str) -> None:

@@ -6,14 +6,14 @@ one.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
 from worldr1.backends.mini import CLIP_SIZE
 from worldr1.build import ExperimentConfig, load_experiment
+from worldr1.reproduce.job import Job, State
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.needs import Measurement, Needed
 from worldr1.reproduce.plan import Plan
@@ -26,41 +26,6 @@ CLIPS = {Measurement.LONGER: (33, 64, 96), Measurement.LARGER: (17, 96, 144)}
 FULL = VARIANTS["full"]
 FILMS_MODULE = "worldr1.reproduce.films"
 """Makes the page's films; without it there are none."""
-
-
-class State(StrEnum):
-    """Of a job."""
-
-    DONE = "done"
-    READY = "ready"
-    WAITING = "waiting"
-    """For other jobs."""
-    UNUSABLE = "unusable"
-    """What lies in its place must not be counted and is not overwritten."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One process, and how to tell whether it is needed. What it asks of the folder it asks anew every time."""
-
-    name: str
-    """For people."""
-    kind: Kind
-    place: Path
-    """The folder or file that it fills: no two jobs fill one at a time. Its output goes to PLACE.log."""
-    state: Callable[[], State]
-    command: Callable[[], Sequence[str]]
-    minutes: Callable[[], float]
-    """Of what is left of it, alone on its device."""
-    then_minutes: Callable[[], float] = lambda: 0.0
-    """Of what must follow, or it was for nothing: a run that is not judged says nothing."""
-    problem: Callable[[], str] = lambda: ""
-    """Why it is unusable."""
-
-    @property
-    def log(self) -> Path:
-        """Its standard output and errors, of all attempts."""
-        return self.place.with_name(f"{self.place.name}.log")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from worldr1.reproduce.finding import Finding, Verdict
-from worldr1.reproduce.jobs import Jobs, State
+from worldr1.reproduce.job import State
+from worldr1.reproduce.jobs import Jobs
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.needs import NEEDS, find_need, needed
 from worldr1.reproduce.plan import Plan

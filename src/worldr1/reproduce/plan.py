@@ -16,6 +16,7 @@ FULL_JUDGED, JUDGED = (450, 150), (144, 48)
 FULL_STREAM, STREAM = "final", "ablation"
 CPU_RECIPE = "mini"
 CPU_UPDATES = {Length.FULL: 30, Length.HALF: 15}
+CPU_JUDGED = (36, 12)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +76,9 @@ class Plan:
         """
         if updates is not None and updates < 1:
             raise InputError(f"--updates {updates} is no training: give at least 1.")
-        for name, number in (("--prompts", static), ("--dynamic-prompts", dynamic)):
-            if number is not None and number < 1:
-                raise InputError(f"{name} {number} leaves nothing to compare: give at least 1.")
+        for name, number, least in (("--prompts", static, 1), ("--dynamic-prompts", dynamic, 0)):
+            if number is not None and number < least:
+                raise InputError(f"{name} {number} leaves nothing to compare: give at least {least}.")
         usual = UPDATES if device == "cuda" else CPU_UPDATES
         own = tuple(
             f"prompts.{key}={number}"
@@ -85,7 +86,8 @@ class Plan:
             if number is not None
         )
 
-        def prompts(whole: tuple[int, int]) -> tuple[int, int]:
+        def prompts(on_gpu: tuple[int, int]) -> tuple[int, int]:
+            whole = on_gpu if device == "cuda" else CPU_JUDGED
             return (whole[0] if static is None else static, whole[1] if dynamic is None else dynamic)
 
         return cls(

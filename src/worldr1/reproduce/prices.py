@@ -2,15 +2,18 @@
 
 On an H200 for one job alone on its card, by the published runs: 202 updates of 192 videos in 4.6 minutes with 0.9 for
 starting, three evaluations of 192 prompts and the report; 600 prompts judged for base, truth and three runs in 1.9
-minutes. On CPUs per video and thread (two shared EPYC cores; how it was measured: docs/reproduction.md). A prediction
-counts until jobs of the kind have ended here: then they tell.
+minutes; films and inference are guesses. On CPUs seconds of one thread of a shared EPYC core, 20 steps: `train mini`
+of 3 updates of 8 videos with 4 test prompts 108 s, `mini judge` of 8 prompts and one run 82 s (124 s with 33 frames,
+157 s with 96 x 144), `mini cost` 48 s. A prediction counts until jobs of the kind have ended here: then they tell.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from worldr1.build import ExperimentConfig
+if TYPE_CHECKING:  # the models' libraries take seconds to import
+    from worldr1.build import ExperimentConfig
 
 
 class Kind(StrEnum):
@@ -47,14 +50,14 @@ H200 = Prices(
     inference_s=30.0,
 )
 CPU_THREAD = Prices(
-    start_s=8.0, trained_video_s=3.0, evaluated_video_s=1.2, judged_video_s=1.5, films_s=90.0, inference_s=240.0
+    start_s=10.0, trained_video_s=3.0, evaluated_video_s=2.6, judged_video_s=3.0, films_s=40.0, inference_s=40.0
 )
 SIDE_BY_SIDE = 0.5
 """By how much each further run on a card slows all on it: of two, each took 1.5 times as long (docs/log.md, "four
 settings, two runs to a GPU": 127 updates in 4.4 minutes). Runs on a CPU share its threads and are priced so."""
 
 
-def training_minutes(prices: Prices, config: ExperimentConfig, *, done: int = 0) -> float:
+def training_minutes(prices: Prices, config: "ExperimentConfig", *, done: int = 0) -> float:
     """Of a run. done: updates that it has already."""
     train, prompts = config.train, config.prompts
     videos = (train.updates - done) * train.groups_per_update * train.group_size
@@ -83,8 +86,10 @@ class Pace:
         self._ended[kind] = known[0] + taken, known[1] + predicted
 
     def factor(self, kind: str) -> float:
-        """Of the kind's own jobs; before any has ended, of all jobs."""
-        return _ratio([self._ended[kind]] if kind in self._ended else self._ended.values(), self.before)
+        """Of the kind's own jobs. Before any has ended: of the others, if they were slower than expected."""
+        if kind in self._ended:
+            return _ratio([self._ended[kind]], self.before)
+        return max(self.before, _ratio(self._ended.values(), self.before))
 
 
 def _ratio(ended: Iterable[tuple[float, float]], otherwise: float) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from worldr1.reproduce.jobs import Job, State
+from worldr1.reproduce.job import Job, State
 from worldr1.reproduce.ledger import (
     STOP_PATIENCE_S,
     Attempt,
