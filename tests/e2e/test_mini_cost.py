@@ -12,7 +12,7 @@ def test_a_merged_lora_is_the_bases_graph_and_one_beside_it_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "measured" / "inference.json"
-    words = ["--num", "1", "--rounds", "2", "--steps", "1", "--device", "cpu", "--out", str(out)]
+    words = ["--num", "1", "--rounds", "2", "--steps", "2", "--device", "cpu", "--out", str(out)]
     assert main(["mini", "cost", *words]) == 0
     found = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == found
@@ -21,7 +21,7 @@ def test_a_merged_lora_is_the_bases_graph_and_one_beside_it_is_not(
     assert found["parameters_base"] == found["parameters_merged"] < found["parameters_lora"]
     for name in ("base", "lora", "merged"):
         assert len(found[f"seconds_{name}"]) == 2 and min(found[f"seconds_{name}"]) > 0
-    assert (found["adapter"], found["num_videos"], found["steps"]) == ("mini-r1", 1, 1)
+    assert (found["adapter"], found["num_videos"], found["steps"]) == ("mini-r1", 1, 2)
 
 
 def test_what_cannot_be_measured_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
