@@ -140,6 +140,8 @@ def _known(
     adapters: Sequence[Path],
 ) -> "KnownRecords":
     """What decides every record but the side and the start noise."""
+    import torch
+
     from worldr1 import __version__
     from worldr1.backends.mini import mini_weights
     from worldr1.evaluate.known_records import KnownRecords
@@ -147,7 +149,7 @@ def _known(
     files = [*_judge_files(args.weights), mini_weights() / "reconstructor.safetensors"]
     facts = {
         "worldr1": __version__,
-        "device": device,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "recipe": {name: asdict(getattr(config, name)) for name in ("model", "clip", "noise", "sampler")},
         "batch": config.train.decode_batch,
         "judges_sha256": {path.name: _sha256(path) for path in files if path.is_file()},

@@ -156,7 +156,8 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
 
     layout = Layout(args.out.absolute())
     plan = _plan(args, layout)
-    choose_device(plan.device)  # that it is here
+    if plan.device != choose_device("auto") and plan.device == "cuda":
+        raise InputError(f"{args.out} was begun on a GPU, and there is none here: go on where one is, or give --out.")
     slots = _slots(plan.device, args.side_by_side)
     threads = int(slots[0].environment["OMP_NUM_THREADS"])
     prices = H200 if plan.device == "cuda" else on_cpu(threads)
@@ -227,10 +228,12 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
 
 def _say_what(runner: "Runner", todo: "list[Job]", plan: "Plan", device: str) -> None:
     """What will be done and how long it will take, before it begins."""
+    from worldr1.reproduce.prices import in_words
+
     threads = runner.slots[0].environment["OMP_NUM_THREADS"]
     where = f"{device}, {len(runner.slots)} job(s) at a time, {threads} thread(s) each"
     there = len(runner.jobs) - len(todo)
-    _say(f"{len(todo)} jobs to do, {there} done already: about {_hours(runner.rest_minutes(todo))} on {where}")
+    _say(f"{len(todo)} jobs to do, {there} done already: about {in_words(runner.rest_minutes(todo))} on {where}")
     if plan.device == "cpu" and runner.rest_minutes(todo) > 60:
         _say("this is without a GPU; --updates, --groups, --prompts and --dynamic-prompts make it smaller")
     if not plan.is_published:
@@ -287,7 +290,3 @@ def _console() -> "Console":
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _hours(minutes: float) -> str:
-    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"

@@ -31,7 +31,8 @@ class KnownRecords:
 
     @classmethod
     def read(cls, folders: Iterable[Path], facts: Mapping[str, Any], sources: Mapping[str, str]) -> Self:
-        """folders: that `mini judge` wrote. Raises InputError for one that is none, or for damaged records."""
+        """folders: that `mini judge` wrote; damaged files in them count for nothing. Raises InputError for one that
+        is none."""
         found = []
         facts = json.loads(json.dumps(facts))  # tuples are lists there
         for folder in folders:
@@ -40,10 +41,10 @@ class KnownRecords:
             for file in sorted((folder / "records").glob(f"*/*/{SOURCE_FILE}")):
                 try:
                     source = json.loads(file.read_text(encoding="utf-8"))
-                except ValueError as error:
-                    raise InputError(f"{file} is damaged: delete it, and its videos are judged anew.") from error
-                if isinstance(source, dict) and source.get("facts") == facts:
-                    found.append((file.parent.parent.name, source, Evaluation.load(file.parent)))
+                    if isinstance(source, dict) and source.get("facts") == facts:
+                        found.append((file.parent.parent.name, source, Evaluation.load(file.parent)))
+                except ValueError:  # a kill cut it short (an InputError is one too): its videos are judged anew
+                    continue
         return cls(facts, sources, found)
 
     def find(self, side: str, seed: int, judges: Iterable[str], tasks: Sequence[Task]) -> dict[str, Evaluation] | None:

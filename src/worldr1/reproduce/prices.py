@@ -109,3 +109,10 @@ def on_cpu(threads: int) -> Prices:
         films_s=one.films_s / threads,
         inference_s=one.inference_s / threads,
     )
+
+
+def in_words(minutes: float) -> str:
+    """A duration for people."""
+    if minutes >= 100:
+        return f"{minutes / 60:.1f} hours"
+    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} s"

@@ -26,7 +26,7 @@ from worldr1.reproduce.ledger import (
     signal_group,
     this_host,
 )
-from worldr1.reproduce.prices import Kind, Pace
+from worldr1.reproduce.prices import Kind, Pace, in_words
 
 TRIES = 2
 """A job that fails so often in one start is left out; the next start tries again."""
@@ -89,17 +89,24 @@ class Runner:
     def run(self) -> Ended:
         """Returns when nothing runs any more and nothing more can be begun."""
         with _stop_signals() as stop:
-            self._fill()
-            while self._running:
-                if stop.is_set():
-                    self._stop_all(stop)
-                    break
-                if not self._reap():
-                    time.sleep(POLL_S)
-                elif not stop.is_set():
-                    self._fill()
+            try:
+                self._work(stop)
+            except BaseException:  # a full disk, say: the next start takes care of what is in `under_way`
+                for running in self._running.values():
+                    signal_group(running.process.pid, signal.SIGINT)
+                raise
         left = [job for job in self.jobs if job.name not in self._problems and job.state() is not State.DONE]
         return Ended(interrupted=stop.is_set(), failed=dict(self._problems), left=left)
+
+    def _work(self, stop: "_Stop") -> None:
+        self._fill()
+        while self._running:
+            if stop.is_set():
+                self._stop_all(stop)
+            elif not self._reap():
+                time.sleep(POLL_S)
+            elif not stop.is_set():
+                self._fill()
 
     def minutes(self, job: Job) -> float:
         """Expected of what is left of a job, on this machine."""
@@ -164,7 +171,7 @@ class Runner:
         self._running[process.pid] = _Running(
             job, slot, process, attempt, time.monotonic(), log_start, expected_s=60 * expected
         )
-        self.say(f"begun: {job.name}, about {_minutes(expected)}")
+        self.say(f"begun: {job.name}, about {in_words(expected)}")
 
     # --------------------------------------------------------------------------------------------------------- ending
 
@@ -179,7 +186,6 @@ class Runner:
         job, code = running.job, running.process.returncode
         seconds = time.monotonic() - running.begin
         del self._running[running.process.pid]
-        signal_group(running.process.pid, signal.SIGKILL)  # what it may have left behind
         done = code == 0 and job.state() is State.DONE
         outcome = Outcome.FINISHED if done else Outcome.STOPPED if stopped else Outcome.FAILED
         error = "" if outcome is not Outcome.FAILED else _why(code, _last_line(job.log, running.log_start))
@@ -187,10 +193,10 @@ class Runner:
         self.ledger.end(attempt)
         if done:
             self.pace.add(job.kind, taken=seconds / 60, predicted=attempt.predicted_minutes)
-            self.say(f"done: {job.name} in {_minutes(seconds / 60)}{self._rest()}")
+            self.say(f"done: {job.name} in {in_words(seconds / 60)}{self._rest()}")
             self.on_done(job)
         elif outcome is Outcome.STOPPED:
-            self.say(f"stopped: {job.name} after {_minutes(seconds / 60)}")
+            self.say(f"stopped: {job.name} after {in_words(seconds / 60)}")
         else:
             self._failed(job, error)
 
@@ -212,7 +218,7 @@ class Runner:
         passed = time.monotonic()
         still = sum(max(0.0, one.expected_s - (passed - one.begin)) / 60 for one in running.values())
         rest = self.rest_minutes(todo) + still / len(self.slots)
-        return f"; {len(todo) + len(running)} more, about {_minutes(rest)}"
+        return f"; {len(todo) + len(running)} more, about {in_words(rest)}"
 
     def _stop_all(self, stop: "_Stop") -> None:
         """Tells every job to stop, and waits; a second signal kills them."""
@@ -278,9 +284,3 @@ def _last_line(log: Path, start: int, most: int = 400) -> str:
         lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
     shown = ["".join(c for c in line if c.isprintable()).strip() for line in lines]
     return next((line[:most] for line in reversed(shown) if line), "")
-
-
-def _minutes(minutes: float) -> str:
-    if minutes >= 100:
-        return f"{minutes / 60:.1f} hours"
-    return f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.0f} s"

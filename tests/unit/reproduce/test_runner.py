@@ -236,6 +236,17 @@ def test_a_job_that_does_not_stop_in_time_is_killed(folder: Folder) -> None:
     assert [a.exit_code for a in folder.ledger.read()] == [-9]
 
 
+def test_jobs_are_told_to_stop_when_something_breaks_here(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(attempt: Attempt) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.ledger, "end", full)
+    code = "import time; time.sleep(0.3)"
+    with pytest.raises(OSError, match="No space left"):
+        folder.run([folder.job("a", SAVES), folder.job("b", code)], slots=2)
+    folder.wait_for("a.checkpoint")
+
+
 ORPHAN = """
 import pathlib, sys
 sys.path[:0] = sys.argv[2:]
