@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +15,15 @@ from worldr1.backends.wan import WanPolicy
 from worldr1.build import PromptConfig, load_experiment
 from worldr1.cli import main
 from worldr1.config import dump_toml
+from worldr1.evaluate import evaluation
+from worldr1.evaluate.judging import judge as judging
 from worldr1.evaluate.records import Evaluation
 from worldr1.mini.networks.probe import AttributeProbe, ProbeConfig
 from worldr1.mini.networks.reconstructor import MiniReconstructor
 from worldr1.mini.prompts import scene_sentences
 from worldr1.pretrain.loop import bf16_state
 from worldr1.seeding import make_generator
-from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, read_adapter, save_adapter
 from worldr1.train.lora import add_lora, lora_state
 
 
@@ -83,6 +86,63 @@ def test_base_adapter_and_truth_are_filmed_and_judged(
         assert truth.measures["rotation_error_deg"] < 2
 
 
+def test_what_was_judged_alike_before_is_taken_over_and_nothing_else(
+    run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again, other = tmp_path / "first", tmp_path / "again", tmp_path / "other"
+    few = ["--dynamic-prompts", "0"]
+    judge(run, weights, first, *few)
+    filmed: list[Any] = []
+    original = judging.judge_source
+
+    def count(source: judging.Source, *args: Any, **keywords: Any) -> Any:
+        filmed.append(source)
+        return original(source, *args, **keywords)
+
+    monkeypatch.setattr(judging, "judge_source", count)
+    judge(run, weights, again, *few, "--reuse", str(first))
+    assert filmed == []
+    for file in sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file()):
+        assert (again / file).read_bytes() == (first / file).read_bytes(), file
+    # another adapter: base and truth are the same, and its records take the place of the earlier ones
+    info, state = read_adapter(run / "final" / "adapter.safetensors")
+    save_adapter(tmp_path / "other.safetensors", {name: x + 0.05 for name, x in state.items()}, info)
+    judge(run, weights, first, *few, "--reuse", str(first), "--lora", str(tmp_path / "other.safetensors"))
+    assert len(filmed) == 1
+    for side in ("base", "truth", "trained-0"):
+        file = Path("records", "judge", f"{side}-noise-0", "records.json")
+        assert ((first / file).read_bytes() == (again / file).read_bytes()) is (side != "trained-0")
+    # other start noise, other prompts: nothing is the same
+    monkeypatch.setattr(judging, "judge_source", lambda *args, **keywords: pytest.fail("filmed"))
+    for words in (["--seeds", "1"], ["--stream", "tuning"], ["--prompts", "2"]):
+        with pytest.raises(pytest.fail.Exception, match="filmed"):
+            judge(run, weights, other, *few, "--reuse", str(again), *words)
+    capsys.readouterr()
+    out = ["--out", str(other), "--weights", str(weights)]
+    assert main(["mini", "judge", "--run", str(run), "--reuse", str(tmp_path), *out]) == 2
+    assert "holds no judging to use again" in capsys.readouterr().err
+
+
+def test_longer_and_larger_clips_are_filmed_as_such_and_judged_at_the_size_that_the_judge_knows(
+    run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed: list[tuple[int, ...]] = []
+    original = evaluation.film
+
+    def note(*args: Any) -> Any:
+        videos = original(*args)
+        filmed.append(tuple(videos.shape))
+        return videos
+
+    monkeypatch.setattr(evaluation, "film", note)
+    judge(run, weights, tmp_path, "--dynamic-prompts", "0", "--frames", "21", "--height", "96", "--width", "144")
+    assert filmed == [(1, 21, 3, 96, 144)] * 2
+    assert json.loads((tmp_path / "judging.json").read_text())["clip"] == [21, 96, 144]
+    truth = Evaluation.load(tmp_path / "records" / "reward" / "truth-noise-0").records
+    assert len(truth[0].requested_path or []) == 17
+    assert truth[0].measures["rotation_error_deg"] < 2  # the packaged 3D model follows it as it does a plain clip
+
+
 def test_best_of_one_is_the_base_and_has_its_own_table(run: Path, weights: Path, tmp_path: Path) -> None:
     judge(run, weights, tmp_path, "--best-of", "1", "--dynamic-prompts", "0")
     for name in ("judge", "reward"):
@@ -143,6 +203,10 @@ def test_what_cannot_be_judged_is_one_sentence(
         (["--run", str(run), str(run), "--lora", adapter, *out], "give one --run folder"),
         (["--run", str(other), *out], "There is no adapter file"),
         (["--run", str(run), "--best-of", "0", *out], "choose among at least 1"),
+        (["--run", str(run), "--best-of", "2", "--frames", "33", *out], "leave out their size"),
+        (["--run", str(run), "--frames", "13", *out], "give at least as many frames"),
+        (["--run", str(run), "--height", "128", *out], "give 128 x 192"),
+        (["--run", str(run), "--frames", "18", *out], "the nearest that does is 17 frames"),
         (["--run", str(run), str(rewarded), "--best-of", "2", *out], "The runs differ in their reward"),
     ]
     for arguments, sentence in cases:

@@ -23,7 +23,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = Layout(tmp_path_factory.mktemp("reproduced"))
     made_films(layout)
     made_run(layout, "no-gen", 0)
-    layout.ledger.write_text(json.dumps({"job": "train no-gen seed 0", "outcome": "finished"}) + "\n")
+    layout.ledger.write_text(
+        json.dumps({"job": "train no-gen seed 0", "kind": "train", "start": "now", "outcome": "finished"}) + "\n"
+    )
     return reproduction.write(layout, findings())
 
 

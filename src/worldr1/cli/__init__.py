@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "camera": ("worldr1.cli.camera", "show what a prompt's camera words or a file's poses mean"),
     "noise": ("worldr1.cli.noise", "write the start noise that follows a prompt's or a file's camera"),
     "prompts": ("worldr1.cli.prompts", "check, describe and write prompt sets"),
+    "reproduce": ("worldr1.cli.reproduce", "try the paper's claims in the mini world, with honest intervals"),
     "mini": ("worldr1.cli.mini", "render or rebuild the mini world"),
     "doctor": ("worldr1.cli.doctor", "say what works on this machine and how to get the rest"),
 }

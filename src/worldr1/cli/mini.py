@@ -1,9 +1,9 @@
-"""`worldr1 mini`: build the mini world's models, judge what training did, or render scenes as clips to watch."""
+"""`worldr1 mini`: build the mini world's models, judge what training did and cost, or render scenes to watch."""
 
 import argparse
 from pathlib import Path
 
-from worldr1.cli import mini_judge
+from worldr1.cli import mini_cost, mini_judge
 from worldr1.errors import InputError
 
 PARTS = ("corpus", "vae", "reconstructor", "judge", "probe", "base", "trunk", "presence", "pack", "unpack")
@@ -12,8 +12,8 @@ FILE_PARTS = ("pack", "unpack")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`mini build PART`, `mini judge`, `mini ship RUN` and `mini render`."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="build|judge|ship|render")
+    """`mini build PART`, `mini judge`, `mini cost`, `mini ship RUN` and `mini render`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|judge|cost|ship|render")
     build = actions.add_parser("build", help="train one part of the mini world, resumable (one GPU, minutes a part)")
     build.add_argument(
         "part",
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mini_judge.add_arguments(
         actions.add_parser("judge", help="base, trained model and rendered truth by a judge that no reward met")
     )
+    mini_cost.add_arguments(
+        actions.add_parser("cost", help="what inference costs with a LoRA, with it merged, and without one")
+    )
     ship = actions.add_parser("ship", help="put a finished run's adapter and evaluations into the package")
     ship.add_argument("run", type=Path, help="its folder")
     render = actions.add_parser("render", help="write rendered clips (mp4) and their prompts")
@@ -45,7 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked."""
-    return {"build": _build, "judge": mini_judge.run, "ship": _ship, "render": _render}[args.action](args)
+    return {
+        "build": _build,
+        "judge": mini_judge.run,
+        "cost": mini_cost.run,
+        "ship": _ship,
+        "render": _render,
+    }[args.action](args)
 
 
 def _build(args: argparse.Namespace) -> int:

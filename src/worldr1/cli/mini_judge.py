@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +16,10 @@ from worldr1.errors import InputError
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
     from worldr1.build import ExperimentConfig, PromptConfig
     from worldr1.evaluate.evaluation import EvaluationConfig, Reward
+    from worldr1.evaluate.fitting import ClipSize
     from worldr1.evaluate.judging.judge import Judge, Source
     from worldr1.evaluate.judging.targets import TargetRow, Trial
+    from worldr1.evaluate.known_records import KnownRecords
     from worldr1.evaluate.records import Evaluation
     from worldr1.mini.scenes import Scenes
     from worldr1.types import Prompt
@@ -41,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", type=Path, metavar="DIR", help="of judge.safetensors and probe.safetensors")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    for name in ("frames", "height", "width"):
+        parser.add_argument(f"--{name}", type=int, metavar="N", help="of the clips (default: the recipe's)")
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="earlier --out folders: what was filmed and judged alike there is taken over",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,14 +63,16 @@ def run(args: argparse.Namespace) -> int:
     if args.best_of is not None and args.best_of < 1:
         raise InputError(f"--best-of {args.best_of} is no video: choose among at least 1.")
     device, config = choose_device(args.device), _recipe(args.run, with_reward=args.best_of is not None)
+    config = _with_clip(args, config)
     adapters = _adapters(args)
     judges = _judges(device, args.weights)
     prompts, scenes = prompts_with_scenes(_numbers(args, config.prompts), args.stream)
     print(f"{len(prompts)} prompts, {len(adapters)} adapter(s), on {device}", file=sys.stderr)
     policies = [build_policy(config.model, device, lora=lora) for lora in (None, *adapters)]
+    policies[0].latent_shape(*_clip(config))  # that the model can make such clips, before the truth is rendered
     seeds = args.seeds or [config.prompts.seed]
     best_of = None if args.best_of is None else (args.best_of, build_reward(config.reward, device, config.clip))
-    films = _Films(config, judges, prompts, args.out, best_of)
+    films = _Films(config, judges, prompts, args.out, best_of, _known(args, config, device, prompts, adapters))
     judged = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
     facts = {
         "runs": [str(folder) for folder in args.run],
@@ -66,8 +80,9 @@ def run(args: argparse.Namespace) -> int:
         "judges_sha256": {path.name: file_sha256(path) for path in _judge_files(args.weights) if path.is_file()},
         "stream": args.stream,
         "num_prompts": len(prompts),
-        "prompts_sha256": hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest(),
+        "prompts_sha256": prompts_sha256(prompts),
         "seeds": seeds,
+        "clip": list(_clip(config)),
     }
     print(_write(args.out, facts, judged))
     return 0
@@ -91,6 +106,65 @@ def _recipe(runs: Sequence[Path], *, with_reward: bool) -> "ExperimentConfig":
     if with_reward and any(c.reward != first.reward for c in configs):
         raise InputError("The runs differ in their reward: give --best-of one of them.")
     return first
+
+
+def _with_clip(args: argparse.Namespace, config: "ExperimentConfig") -> "ExperimentConfig":
+    """With the clips that were asked for. Raises InputError for those that the judge cannot look at."""
+    from worldr1.evaluate.resampled import check_resampling
+
+    asked = {name: n for name in ("frames", "height", "width") if (n := getattr(args, name)) is not None}
+    if not asked:
+        return config
+    if args.best_of is not None:
+        raise InputError("--best-of chooses by the reward, which knows the recipe's clips only: leave out their size.")
+    config = replace(config, clip=replace(config.clip, **asked))
+    check_resampling(_clip(config), _judged_size())
+    return config
+
+
+def _clip(config: "ExperimentConfig") -> tuple[int, int, int]:
+    return config.clip.frames, config.clip.height, config.clip.width
+
+
+def _judged_size() -> "ClipSize":
+    from worldr1.backends.mini import CLIP_SIZE
+    from worldr1.evaluate.fitting import ClipSize
+
+    frames, height, width = CLIP_SIZE
+    return ClipSize(num_frames=frames, height=height, width=width)
+
+
+def _known(
+    args: argparse.Namespace,
+    config: "ExperimentConfig",
+    device: str,
+    prompts: "Sequence[Prompt]",
+    adapters: Sequence[Path],
+) -> "KnownRecords":
+    """What decides every record but the side and the start noise."""
+    import torch
+
+    from worldr1 import __version__
+    from worldr1.backends.mini import mini_weights
+    from worldr1.evaluate.known_records import KnownRecords
+
+    files = [*_judge_files(args.weights), mini_weights() / "reconstructor.safetensors"]
+    facts = {
+        "worldr1": __version__,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "recipe": {name: asdict(getattr(config, name)) for name in ("model", "clip", "noise", "sampler")},
+        "batch": config.train.decode_batch,
+        "judges_sha256": {path.name: file_sha256(path) for path in files if path.is_file()},
+        "prompts_sha256": prompts_sha256(prompts),
+    }
+    adapter_of = {f"trained-{number}": file_sha256(path) for number, path in enumerate(adapters)}
+    sources = {"base": "", "truth": "", **adapter_of}
+    return KnownRecords.read(args.reuse, facts, sources)
+
+
+def prompts_sha256(prompts: "Sequence[Prompt]") -> str:
+    """Of a list's texts."""
+    return hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest()
 
 
 def _adapters(args: argparse.Namespace) -> list[Path]:
@@ -150,6 +224,8 @@ class _Films:
     out: Path
     best_of: "tuple[int, Reward] | None"
     """N and the reward that chooses."""
+    known: "KnownRecords"
+    """Of earlier judgings."""
 
     def judge_all(
         self, policies: Sequence[Any], scenes: "Mapping[tuple[int, bool], Scenes]", seeds: Sequence[int]
@@ -199,13 +275,22 @@ class _Films:
         self, side: str, source: "Source", tasks: Sequence[Any], config: "EvaluationConfig"
     ) -> "dict[str, Evaluation]":
         from worldr1.evaluate.judging.judge import judge_source
+        from worldr1.evaluate.resampled import Resampled
 
-        with bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
-            found = judge_source(
-                source, tasks, self.judges, config=config, on_progress=lambda done, _: show(completed=done)
-            )
+        size = _judged_size()
+        if config.clip != (size.num_frames, size.height, size.width):
+            source = Resampled(source=source, clip=config.clip, size=size)
+            tasks = source.judged(tasks)
+        found = self.known.find(side, config.seed, self.judges, tasks)
+        if found is None:
+            with bar(f"{side}, start noise {config.seed}", len(tasks)) as show:
+                found = judge_source(
+                    source, tasks, self.judges, config=config, on_progress=lambda done, _: show(completed=done)
+                )
+        else:
+            print(f"{side}, start noise {config.seed}: judged alike before", file=sys.stderr)
         for name, evaluation in found.items():
-            evaluation.save(self.out / "records" / name / f"{side}-noise-{config.seed}")
+            self.known.save(evaluation, self.out / "records" / name / f"{side}-noise-{config.seed}", side, config.seed)
         return found
 
 

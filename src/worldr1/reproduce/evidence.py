@@ -112,8 +112,8 @@ class Evidence:
 
 
 FILES: Mapping[str, str] = {
-    "longer": f"measured/larger/longer/{JUDGING_FILE}",
-    "larger": f"measured/larger/larger/{JUDGING_FILE}",
+    "longer": f"measured/longer/{JUDGING_FILE}",
+    "larger": f"measured/larger/{JUDGING_FILE}",
     "inference": "measured/inference.json",
 }
 """What is measured beside the runs, by name: paths in the folder."""

@@ -1,13 +1,14 @@
 """What is there of every variant: its finished runs, how long they took, and what was judged of them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from worldr1.reproduce.layout import Layout
+from worldr1.reproduce.ledger import Ledger
+from worldr1.reproduce.runs import read_judging
 from worldr1.reproduce.variants import UPDATES, Variant
 from worldr1.shipped import FINAL
 from worldr1.train.adapter_file import ADAPTER_FILE
@@ -91,25 +92,13 @@ def shortened(runs: Mapping[str, Sequence[Run]], variants: Mapping[str, Variant]
 
 def num_judged(layout: Layout, variant: Variant) -> int:
     """Prompts that its runs were judged on; 0 if they were not."""
-    path = layout.judged(variant) / "judging.json"
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["num_prompts"])
-    except (OSError, ValueError, KeyError, TypeError):  # a table of what is there says that this is not
-        return 0
+    return int(read_judging(layout.judged(variant)).get("num_prompts", 0))
 
 
 def read_ledger(layout: Layout) -> tuple[list[dict[str, Any]], int]:
-    """The ledger's entries without `NOT_TOLD`, and the number of lines that cannot be read (a kill cuts one off)."""
-    if not layout.ledger.is_file():
-        return [], 0
-    entries, damaged = [], 0
-    for line in layout.ledger.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if isinstance(entry, dict):
-            entries.append({name: value for name, value in entry.items() if name not in NOT_TOLD})
-        else:
-            damaged += bool(line.strip())
-    return entries, damaged
+    """The attempts without `NOT_TOLD`, and the number of lines that cannot be read (a kill cuts one off)."""
+    attempts = Ledger(layout.ledger, layout.under_way).read()
+    text = layout.ledger.read_text(encoding="utf-8", errors="replace") if layout.ledger.is_file() else ""
+    num_lines = sum(bool(line.strip()) for line in text.splitlines())
+    told = [{k: v for k, v in asdict(attempt).items() if k not in NOT_TOLD} for attempt in attempts]
+    return told, num_lines - len(told)

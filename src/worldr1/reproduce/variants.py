@@ -41,6 +41,10 @@ class Variant:
     max_seeds: int | None = None
     """More runs than these are not made whatever is asked for; None: no limit."""
 
+    def num_runs(self, seeds: int) -> int:
+        """How many runs are made when so many are asked for."""
+        return seeds if self.max_seeds is None else min(seeds, self.max_seeds)
+
 
 def _beyond(name: str, text: str, *settings: str) -> Variant:
     """Indicative: one run each."""

@@ -20,7 +20,9 @@ from worldr1.reproduce.claims.gain import compared
 from worldr1.reproduce.claims.larger import KINDS
 from worldr1.reproduce.evidence import FILES, Evidence, load_evidence
 from worldr1.reproduce.finding import Finding, Measured, Verdict
+from worldr1.reproduce.prices import missing_minutes
 from worldr1.reproduce.published_runs import PublishedRuns, load_published_runs
+from worldr1.reproduce.variants import VARIANTS
 
 HOLDS, PARTLY, FAILS, OPEN = Verdict.HOLDS, Verdict.PARTLY, Verdict.FAILS, Verdict.OPEN
 Values = Mapping[str, float]
@@ -95,7 +97,7 @@ def test_one_run_has_intervals_over_prompts_and_predicts_nothing(tmp_path: Path)
     row = number(finding, "psnr_gain")
     assert finding.verdict is HOLDS and (row.new_low, row.new_high) == (None, None) and row.low is not None
     assert any("One run only of full" in note for note in finding.notes)
-    assert finding.missing_minutes == pytest.approx(2 * (4.6 + 50 / 60) + 5 * 48 / 60), "two more are wanted"
+    assert finding.missing_minutes == pytest.approx(missing_minutes(VARIANTS["full"], (0,), 3)), "two more are wanted"
 
 
 def test_camera_control(tmp_path: Path) -> None:
@@ -444,9 +446,9 @@ def test_an_empty_folder_has_a_price_for_every_claim_and_no_number(tmp_path: Pat
         else:
             assert finding.verdict is OPEN and finding.missing_minutes > 0 and finding.reason.startswith("not there: ")
     ablations = [CLAIMS[name] for name in ("no-meta", "no-recon")]
-    three = 3 * (2.3 + 50 / 60) + 5 * 15 / 60
-    assert price(ablations, Evidence({})) == pytest.approx(3 * three), "half, which both need, is paid once"
-    assert price(ablations[:1], Evidence({})) == pytest.approx(2 * three)
+    three = missing_minutes(VARIANTS["half"], (), 3)
+    assert price(ablations, Evidence({})) == pytest.approx(3 * three, rel=1e-6), "half, which both need, is paid once"
+    assert price(ablations[:1], Evidence({})) == pytest.approx(2 * three, rel=1e-6)
 
 
 def test_what_is_there_of_a_claim_is_shown_without_a_verdict(folder: Folder) -> None:
@@ -461,7 +463,7 @@ def test_what_is_there_of_a_claim_is_shown_without_a_verdict(folder: Folder) -> 
 
 
 def test_a_claim_that_does_not_exist_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no claim 'main_gain': choose among main-gain"):
+    with pytest.raises(InputError, match="no claim 'main_gain'; did you mean 'main-gain'"):
         findings(Folder(tmp_path).layout, ["main_gain"])
 
 

@@ -49,13 +49,22 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     entries = [
         {
             "job": HOSTILE,
+            "kind": "train",
+            "start": "2026-11-30T10:00:00+00:00",
             "outcome": "killed",
             "seconds": 12.3456789,
             "error": "a | b",
             "host": "secret",
             "command": ["/x"],
         },
-        {"job": "train half seed 0", "outcome": "finished", "device": "one GPU", "commit": "abc"},
+        {
+            "job": "train half seed 0",
+            "kind": "train",
+            "start": "2026-11-30T10:01:00+00:00",
+            "outcome": "finished",
+            "device": "one GPU",
+            "commit": "abc",
+        },
     ]
     layout.ledger.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries) + '{"job": "cut')
     return layout

@@ -10,7 +10,7 @@ from worldr1.build import ExperimentConfig, load_experiment
 from worldr1.errors import ConfigError
 from worldr1.reproduce.claims import CLAIMS
 from worldr1.reproduce.claims.data_size import SIZES, STRESS
-from worldr1.reproduce.price import missing_minutes, run_minutes, wanted_seeds
+from worldr1.reproduce.prices import H200, judging_minutes, missing_minutes, run_minutes
 from worldr1.reproduce.variants import OFF, RECIPE, UPDATES, VARIANTS, Length
 from worldr1.rl.phases import Phase
 
@@ -99,8 +99,13 @@ def test_every_claim_names_variants_that_exist_and_every_variant_is_named() -> N
 
 def test_the_price_of_what_is_missing() -> None:
     half, beyond = VARIANTS["half"], VARIANTS["no-prefix"]
-    assert run_minutes(half) == pytest.approx(2.3 + 50 / 60)
-    assert missing_minutes(half, (), 3) == pytest.approx(3 * (2.3 + 50 / 60) + 5 * 15 / 60)
-    assert missing_minutes(half, (0, 2), 3) == pytest.approx(2.3 + 50 / 60 + 5 * 15 / 60), "all are judged again"
+    run = run_minutes("half")
+    assert run == pytest.approx(2.3 + 0.9, abs=0.05), "as measured: 4.6 minutes of 202 updates, and 54 s beside them"
+
+    def judging(sides: int) -> float:
+        return judging_minutes(H200, sides=sides, prompts=(144, 48))
+
+    assert missing_minutes(half, (), 3) == pytest.approx(3 * run + judging(5))
+    assert missing_minutes(half, (0, 2), 3) == pytest.approx(run + judging(1)), "base and truth are known"
     assert missing_minutes(half, (0, 1, 2), 3) == missing_minutes(half, (0, 1, 2, 3), 3) == 0.0
-    assert wanted_seeds(beyond, 3) == 1 and missing_minutes(beyond, (0,), 3) == 0.0
+    assert beyond.num_runs(3) == 1 and missing_minutes(beyond, (0,), 3) == 0.0

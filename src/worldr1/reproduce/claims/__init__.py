@@ -1,6 +1,7 @@
 """The claims: what each needs, and what is found of it in a folder of `worldr1 reproduce`."""
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from worldr1.errors import InputError
 from worldr1.reproduce.claims import ablations, beyond, camera, cost, data_size, gain, larger
@@ -8,7 +9,7 @@ from worldr1.reproduce.claims.claim import Claim, Found
 from worldr1.reproduce.evidence import Evidence, load_evidence
 from worldr1.reproduce.finding import Finding, Verdict
 from worldr1.reproduce.layout import Layout
-from worldr1.reproduce.price import missing_minutes
+from worldr1.reproduce.prices import missing_minutes
 from worldr1.reproduce.rules import RULES, Decision
 from worldr1.reproduce.variants import VARIANTS
 
@@ -35,10 +36,18 @@ def findings(layout: Layout, names: Iterable[str] | None = None, *, seeds: int =
     claim, or a file that is damaged.
     """
     chosen = list(CLAIMS) if names is None else list(names)
-    if unknown := [name for name in chosen if name not in CLAIMS]:
-        raise InputError(f"There is no claim {unknown[0]!r}: choose among {', '.join(CLAIMS)}.")
+    claims = [find_claim(name) for name in chosen]
     evidence = load_evidence(layout)
-    return [find(CLAIMS[name], evidence, seeds=seeds) for name in chosen]
+    return [find(claim, evidence, seeds=seeds) for claim in claims]
+
+
+def find_claim(name: str) -> Claim:
+    """Raises InputError, which names the nearest claim, if there is none of that name."""
+    if name not in CLAIMS:
+        near = get_close_matches(name, CLAIMS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the claims are {', '.join(CLAIMS)}"
+        raise InputError(f"There is no claim {name!r}; {hint}")
+    return CLAIMS[name]
 
 
 def find(claim: Claim, evidence: Evidence, *, seeds: int = SEEDS) -> Finding:

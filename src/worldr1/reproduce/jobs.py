@@ -1,0 +1,229 @@
+"""What is to do for some claims, in order, and what of it is done: read from the folder, so that a kill costs nothing.
+
+Breadth first: seed 0 of every variant in the order of the claims, each judged at once; then seed 1 of every variant,
+and so on. A budget that ends early leaves something of every claim, indicative as it may be, and not three seeds of
+one.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worldr1.backends.mini import CLIP_SIZE
+from worldr1.build import ExperimentConfig, load_experiment
+from worldr1.reproduce.evidence import FILES
+from worldr1.reproduce.job import Job, State
+from worldr1.reproduce.layout import Layout
+from worldr1.reproduce.needs import Needed
+from worldr1.reproduce.plan import Plan
+from worldr1.reproduce.prices import Kind, Prices, judging_minutes, training_minutes
+from worldr1.reproduce.runs import Run, RunState, adapter_of, has_judged, look
+from worldr1.reproduce.variants import VARIANTS, Variant
+
+INFERENCE = "inference"
+CLIPS = {"longer": (33, 64, 96), "larger": (17, 96, 144)}
+"""Frames, height and width: twice as long, and 1.5 times a side. The runs trained 17 x 64 x 96."""
+FULL = VARIANTS["full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Makes the jobs of one folder."""
+
+    layout: Layout
+    """Of absolute paths."""
+    plan: Plan
+    prices: Prices
+    needed: Needed
+    _recipes: dict[tuple[str, int], ExperimentConfig] = field(default_factory=dict)
+    _finished: dict[tuple[str, int], Run] = field(default_factory=dict)
+
+    def all(self) -> list[Job]:
+        """In the order in which they are begun."""
+        return list(self._in_order())
+
+    def missing_minutes(self) -> float:
+        """For what is not done, one job after the other."""
+        return sum(job.minutes() for job in self.all() if job.state() is not State.DONE)
+
+    def _in_order(self) -> Iterator[Job]:
+        rounds = max(self.needed.seeds.values(), default=0)
+        if INFERENCE in self.needed.measurements:
+            yield self._inference()
+        for seed in range(rounds):
+            for variant in self.needed.variants:
+                if seed >= self.needed.seeds[variant.name]:
+                    continue
+                yield self._train(variant, seed)
+                yield self._judge(variant, seed)
+                if seed == 0:
+                    yield self._films(variant)
+                if variant is FULL:
+                    yield from (self._other_clips(one, seed) for one in self.needed.measurements if one in CLIPS)
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def run(self, variant: Variant, seed: int) -> Run:
+        """What lies there of a run; one that is finished is looked at once."""
+        key = variant.name, seed
+        found = self._finished.get(key) or look(self.layout.run(variant, seed), self.recipe(variant, seed))
+        if found.state is RunState.FINISHED:
+            self._finished[key] = found
+        return found
+
+    def recipe(self, variant: Variant, seed: int) -> ExperimentConfig:
+        """That a run is to have."""
+        key = variant.name, seed
+        if key not in self._recipes:
+            self._recipes[key] = load_experiment(self.plan.recipe, self.plan.overrides(variant, seed))
+        return self._recipes[key]
+
+    def _train(self, variant: Variant, seed: int) -> Job:
+        folder = self.layout.run(variant, seed)
+
+        def command() -> list[str]:
+            if self.run(variant, seed).state is RunState.BEGUN:
+                return worldr1("train", "--resume", str(folder))
+            settings = [word for one in self.plan.overrides(variant, seed) for word in ("--set", one)]
+            return worldr1("train", self.plan.recipe, *settings, "--out", str(folder))
+
+        states = {RunState.FINISHED: State.DONE, RunState.UNUSABLE: State.UNUSABLE}
+        return Job(
+            name=f"train {variant.name}, seed {seed}",
+            kind=Kind.TRAIN,
+            place=folder,
+            state=lambda: states.get(self.run(variant, seed).state, State.READY),
+            command=command,
+            minutes=lambda: training_minutes(
+                self.prices, self.recipe(variant, seed), done=self.run(variant, seed).updates
+            ),
+            then_minutes=lambda: self._judging_minutes(variant, self.plan.prompts(variant), seed),
+            problem=lambda: self.run(variant, seed).problem,
+        )
+
+    # -------------------------------------------------------------------------------------------------------- judging
+
+    def finished(self, variant: Variant) -> list[int]:
+        """Seeds whose runs are finished."""
+        wanted = range(self.needed.seeds.get(variant.name, 0))
+        return [seed for seed in wanted if self.run(variant, seed).state is RunState.FINISHED]
+
+    def _judge(self, variant: Variant, seed: int) -> Job:
+        """After this seed's run, all that are finished."""
+        return self._judging(
+            f"judge {variant.name}, seeds 0 to {seed}" if seed else f"judge {variant.name}, seed 0",
+            Kind.JUDGE,
+            variant,
+            seed,
+            self.layout.judged(variant),
+            stream=self.plan.stream(variant),
+            prompts=self.plan.prompts(variant),
+        )
+
+    def _other_clips(self, measurement: str, seed: int) -> Job:
+        """The full runs on clips that they were not trained on."""
+        return self._judging(
+            f"judge full on {measurement} clips, seeds 0 to {seed}" if seed else f"judge full on {measurement} clips",
+            Kind.MEASURE,
+            FULL,
+            seed,
+            (self.layout.root / FILES[measurement]).parent,
+            stream=self.plan.stream(VARIANTS["half"]),
+            prompts=self.plan.judged,
+            clip=CLIPS[measurement],
+        )
+
+    def _judging(
+        self,
+        name: str,
+        kind: Kind,
+        variant: Variant,
+        seed: int,
+        out: Path,
+        *,
+        stream: str,
+        prompts: tuple[int, int],
+        clip: tuple[int, int, int] = CLIP_SIZE,
+    ) -> Job:
+        def state() -> State:
+            seeds = [one for one in self.finished(variant) if one <= seed]
+            if seed not in seeds:
+                return State.WAITING
+            adapters = [adapter_of(self.layout.run(variant, one)) for one in seeds]
+            judged = has_judged(out, adapters, stream=stream, prompts=prompts, clip=clip)
+            return State.DONE if judged else State.READY
+
+        def command() -> list[str]:
+            runs = [str(self.layout.run(variant, one)) for one in self.finished(variant)]
+            numbers = ["--prompts", str(prompts[0]), "--dynamic-prompts", str(prompts[1])]
+            size = [
+                word
+                for key, value, usual in zip(("frames", "height", "width"), clip, CLIP_SIZE, strict=True)
+                if value != usual
+                for word in (f"--{key}", str(value))
+            ]
+            known = [*self.layout.judged(variant).parent.glob("*/judging.json"), out / "judging.json"]
+            reuse = sorted({str(path.parent) for path in known if path.is_file()})
+            return worldr1(
+                *("mini", "judge", "--run", *runs, "--stream", stream, *numbers, *size),
+                *("--device", self.plan.device, *(("--reuse", *reuse) if reuse else ()), "--out", str(out)),
+            )
+
+        pixels = clip[0] * clip[1] * clip[2] / (CLIP_SIZE[0] * CLIP_SIZE[1] * CLIP_SIZE[2])
+        return Job(
+            name=name,
+            kind=kind,
+            place=out,
+            state=state,
+            command=command,
+            minutes=lambda: self._judging_minutes(variant, prompts, seed, pixels),
+        )
+
+    def _judging_minutes(self, variant: Variant, prompts: tuple[int, int], seed: int, size: float = 1.0) -> float:
+        """Base and truth are filmed once per variant (again where a variant changes what the base films)."""
+        return judging_minutes(self.prices, sides=1 if seed else 3, prompts=prompts, size=size)
+
+    # ----------------------------------------------------------------------------------------------------------- rest
+
+    def _films(self, variant: Variant) -> Job:
+        folder, marker = self.layout.films(variant), self.layout.films(variant) / FILMED
+
+        def state() -> State:
+            if marker.is_file():
+                return State.DONE
+            return State.READY if self.finished(variant) else State.WAITING
+
+        return Job(
+            name=f"films of {variant.name}",
+            kind=Kind.FILMS,
+            place=folder,
+            state=state,
+            command=lambda: [
+                *(sys.executable, "-m", "worldr1.reproduce.filming"),
+                *(str(self.layout.root), variant.name),
+            ],
+            minutes=lambda: self.prices.films_s / 60,
+        )
+
+    def _inference(self) -> Job:
+        out = self.layout.root / FILES[INFERENCE]
+        return Job(
+            name="inference cost of base, LoRA and merged LoRA",
+            kind=Kind.MEASURE,
+            place=out,
+            state=lambda: State.DONE if out.is_file() else State.READY,
+            command=lambda: worldr1(
+                *("mini", "cost", "--lora", "mini-r1", "--device", self.plan.device, "--out", str(out))
+            ),
+            minutes=lambda: (self.prices.start_s + self.prices.inference_s) / 60,
+        )
+
+
+FILMED = ".filmed"
+"""In a variant's folder of films once they are all there."""
+
+
+def worldr1(*words: str) -> list[str]:
+    """The command line of this very installation."""
+    return [sys.executable, "-m", "worldr1", *words]
