@@ -58,7 +58,7 @@ class Finding:
     says: str
     """What the paper says, in a sentence of ours."""
     rule: str
-    """When it holds, partly or not; written down before any run."""
+    """When it holds, partly or not."""
     verdict: Verdict
     reason: str
     """The numbers that decided, in a sentence."""
@@ -66,6 +66,8 @@ class Finding:
     measured: tuple[Measured, ...] = ()
     variants: tuple[str, ...] = ()
     """Whose runs it rests on."""
+    rule_written: str = "before any of its runs"
+    """When, for a reader who doubts."""
     num_runs: int = 0
     missing_minutes: float = 0.0
     """Minutes of an H200 that its missing runs would take."""

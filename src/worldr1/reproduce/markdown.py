@@ -84,7 +84,7 @@ def _claim(finding: Finding) -> str:
     parts = [
         f"## {text(finding.title)} (`{finding.claim}`): {finding.verdict}",
         text(finding.reason),
-        f"Rule, written down before any run: {text(finding.rule)}",
+        f"Rule, written {text(finding.rule_written)}: {text(finding.rule)}",
     ]
     if finding.measured:
         rows = [

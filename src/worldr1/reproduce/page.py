@@ -105,7 +105,7 @@ def _opening(
         f"<h1>{TITLE}</h1>"
         '<p class="small">World-R1 (arXiv 2604.24764) trains large video models on 48 to 96 GPUs. Here the same method '
         "trains a small one, in a world whose geometry is known. Its numbers are not the paper's: whether a claim "
-        "holds here is told by rules that were written down before any run.</p>"
+        "holds here is told by rules; each says when it was written.</p>"
         f'<p class="headline">{len(findings)} claims: <b>{counts(findings)}</b>.</p>'
         f'<dl class="facts-line run-facts">{table}</dl>{told}{_claims_table(findings)}'
     )
@@ -179,7 +179,7 @@ def _claim(finding: Finding, films: Films) -> str:
         f"<h3>{badge(finding.verdict)} {escape(finding.title)} <code>{escape(finding.claim)}</code></h3>"
         f'<p class="reason">{escape(finding.reason)}</p>'
         f"<p><b>The paper says:</b> {escape(finding.says)}</p>"
-        f"<p><b>Rule, written down before any run:</b> {escape(finding.rule)}</p>"
+        f"<p><b>Rule, written {escape(finding.rule_written)}:</b> {escape(finding.rule)}</p>"
         f"{missing}{f'<ul>{notes}</ul>' if notes else ''}"
         f'{_published(finding)}<div class="charts">{charts}</div>{_measured_table(finding.measured)}'
         f"{_rests_on(finding)}{_pictures(finding, films)}</section>"

@@ -97,7 +97,7 @@ def test_every_verdict_stands_in_words_in_the_first_table_and_in_its_claim(html:
         assert table.count(said) == 1 and html.count(said) == 2
         assert f"{SYMBOLS[verdict]} **{verdict}**" in text
     assert "holds: 1, partly: 1, does not hold: 1, cannot be tested here: 1, not measured: 1" in Words(html).text
-    assert html.count("Rule, written down before any run:") == len(Verdict)
+    assert html.count("Rule, written before any of its runs:") == len(Verdict)
 
 
 def test_a_claim_without_runs_has_its_price_and_its_command(html: str, text: str) -> None:

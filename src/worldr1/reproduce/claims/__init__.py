@@ -69,6 +69,7 @@ def find(claim: Claim, evidence: Evidence, *, seeds: int = SEEDS) -> Finding:
         published=claim.published,
         measured=found.measured,
         variants=claim.variants,
+        rule_written=claim.rule_written,
         num_runs=sum(len(evidence.runs[name].seeds) for name in there),
         missing_minutes=price([claim], evidence, seeds=seeds),
         notes=(*found.notes, *claim.notes, *_about(evidence, there)),

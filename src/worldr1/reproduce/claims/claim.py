@@ -43,6 +43,7 @@ class Claim:
     measure: Callable[[Evidence], tuple[Measured, ...]] | None = None
     """Numbers for what is there while something is missing."""
     notes: tuple[str, ...] = field(default=())
+    rule_written: str = "before any of its runs"
     minutes: float = 0.0
     """Minutes of an H200 beside the runs and their judging: of `files`."""
 

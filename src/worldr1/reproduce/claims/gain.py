@@ -111,6 +111,7 @@ CLAIM = Claim(
     name="main-gain",
     title="Post-training makes videos 3D consistent",
     says="Reconstructed by 3D Gaussians, videos of the trained model are redrawn far better than the base model's.",
+    rule_written="when the overall numbers of the three published runs were known",
     find=find,
     variants=("full",),
     published=(
