@@ -177,8 +177,8 @@ def films_of_adapter(lora: str, recipe: str, num: int, *, device: str) -> list[F
 
     Raises InputError for unusable recipes or adapters, or if there are too few test prompts.
     """
+    from worldr1.assembly import prompts_with_scenes
     from worldr1.build import build_policy, choose_device, evaluation_config, load_experiment
-    from worldr1.cli.mini_judge import prompts_with_scenes
     from worldr1.shipped import find_adapter
     from worldr1.train.adapter_file import read_adapter
 
