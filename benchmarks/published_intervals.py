@@ -8,11 +8,12 @@ base model to the same numbers. runs.json: {"command": of the judging, "runs": [
 """
 
 import argparse
-import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from worldr1.digests import file_sha256
 from worldr1.reproduce.claims.gain import rows_of
 from worldr1.reproduce.evidence import JUDGING_FILE, Runs, read_judged
 from worldr1.reproduce.published_runs import FILE, PublishedRun, PublishedRuns, save_published_runs, values_of
@@ -43,20 +44,20 @@ def read_all(folders: list[Path]) -> Runs:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Reads, says and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judged", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--about", type=Path, required=True, metavar="FILE")
     parser.add_argument("--out", type=Path, default=FILE, metavar="FILE")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     about = json.loads(args.about.read_text(encoding="utf-8"))
     runs = read_all(args.judged)
     judged = []
     for folder in args.judged:
         path = folder / JUDGING_FILE
         num = len(json.loads(path.read_text(encoding="utf-8"))["runs"])
-        judged += [hashlib.sha256(path.read_bytes()).hexdigest()] * num
+        judged += [file_sha256(path)] * num
     published = PublishedRuns(
         command=about["command"],
         stream=runs.stream,

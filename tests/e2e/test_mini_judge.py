@@ -123,6 +123,7 @@ def test_what_was_judged_alike_before_is_taken_over_and_nothing_else(
     assert "holds no judging to use again" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_longer_and_larger_clips_are_filmed_as_such_and_judged_at_the_size_that_the_judge_knows(
     run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

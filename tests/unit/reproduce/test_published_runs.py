@@ -2,10 +2,9 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
+import published_intervals
 import pytest
 from reproduced_folders import Folder
 
@@ -62,13 +61,7 @@ def test_it_is_written_from_judged_folders(tmp_path: Path) -> None:
     (tmp_path / "about.json").write_text(json.dumps(about))
     out = tmp_path / "published.json"
     judged = [str(tmp_path / name / "judged" / "full") for name in ("one", "two")]
-    command = [sys.executable, "benchmarks/published_intervals.py", "--judged", *judged]
-    subprocess.run(
-        [*command, "--about", str(tmp_path / "about.json"), "--out", str(out)],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-    )
+    published_intervals.main(["--judged", *judged, "--about", str(tmp_path / "about.json"), "--out", str(out)])
     published = load_published_runs(out)
     first = values_of(rows_of(load_evidence(folder.layout).runs["full"]))["psnr_gain"]
     assert published.values["psnr_gain"] == (*first, first[0]), "the fourth run is the first one again"
