@@ -30,6 +30,8 @@ from worldr1.reproduce.prices import Kind, Pace, in_words
 
 TRIES = 2
 """A job that fails so often in one start is left out; the next start tries again."""
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+"""Of jobs: their log is in order and up to date, and an error its last line."""
 POLL_S = 0.1
 
 
@@ -152,7 +154,7 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.slots[slot].environment},
+                env={**os.environ, **UNBUFFERED, **self.slots[slot].environment},
                 start_new_session=True,
             )
         attempt = Attempt(
