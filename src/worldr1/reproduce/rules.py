@@ -44,7 +44,7 @@ RULES: Mapping[str, str] = {
     "does not hold.",
     "no-traj": "Holds if without it the judge's rotation error and translation error of moving clips both rise. Partly "
     "if one of them rises, or both lean up. Else it does not hold. S_traj and PSNR stand beside.",
-    "no-transport": "Holds if without it the gain in PSNR over the *own* base model (which lacks transport too) falls, "
+    "no-transport": "Holds if without it the gain in PSNR over its own base model (which lacks transport too) falls, "
     "and R_gen collapses: after training it is below its own base's, or the clips have collapsed. Partly if one of "
     "both. Else it does not hold. Gains rule, because the two base models differ; levels stand beside.",
     "no-phase": "Holds if without it the judge's PSNR of moving clips does not fall, and one of residual motion, "
