@@ -20,6 +20,7 @@ from worldr1.reproduce.claims.gain import compared
 from worldr1.reproduce.claims.larger import KINDS
 from worldr1.reproduce.evidence import FILES, Evidence, load_evidence
 from worldr1.reproduce.finding import Finding, Measured, Verdict
+from worldr1.reproduce.findings_file import load_findings, save_findings
 from worldr1.reproduce.prices import missing_minutes
 from worldr1.reproduce.published_runs import PublishedRuns, load_published_runs
 from worldr1.reproduce.variants import VARIANTS
@@ -460,6 +461,16 @@ def test_what_is_there_of_a_claim_is_shown_without_a_verdict(folder: Folder) -> 
     folder.write("data-50")
     names = {row.name for row in found(folder, "data-size").measured}
     assert "data-50.less.psnr" in names and found(folder, "data-size").verdict is OPEN
+
+
+def test_runs_judged_on_no_moving_clip_have_no_verdict_and_no_number_that_is_none(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, tokens=("pan_left",))
+    folder.write("full", seeds=1)
+    for claim in ("main-gain", "camera-control"):
+        finding = found(folder, claim)
+        assert finding.verdict is OPEN and "is not in what the judge saw" in finding.reason
+    save_findings(tmp_path / "findings.json", findings(folder.layout))
+    assert load_findings(tmp_path / "findings.json")[0].verdict is OPEN
 
 
 def test_a_claim_that_does_not_exist_is_said(tmp_path: Path) -> None:

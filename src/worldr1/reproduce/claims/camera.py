@@ -9,12 +9,12 @@ sqrt(8 sin^2(theta / 2) + e^2) of a video's mean errors theta and e (the mean of
 import math
 
 from worldr1.evaluate.records import VideoRecord
-from worldr1.reproduce.claims.claim import BASE, Claim, Found, measured, oriented, paper, said
+from worldr1.reproduce.claims.claim import BASE, Claim, Found, lacks, measured, oriented, paper, said
 from worldr1.reproduce.evidence import Evidence, Runs
-from worldr1.reproduce.finding import Measured
+from worldr1.reproduce.finding import Measured, Verdict
 from worldr1.reproduce.intervals import Estimate
 from worldr1.reproduce.measures import ROTATION, TRANSLATION, Measure, change_of
-from worldr1.reproduce.rules import Outcome, camera_control
+from worldr1.reproduce.rules import Decision, Outcome, camera_control
 
 SEQUENCES = "two moves"
 BOTH = Measure(name="cammc", text="rotation and translation together (CamMC)", key="translation_error", better=-1)
@@ -77,8 +77,11 @@ def find(evidence: Evidence) -> Found:
     ]
     few = sorted({move for _, move in by_move} - set(known))
     notes = [f"Too few prompts, or no error to begin with: {', '.join(few)}."] if few else []
-    decision = camera_control(outcomes, known)
-    decision = decision._replace(reason=f"{decision.reason} (the paper's sums: -84, -96, -95 %)")
+    if missing := lacks(evidence, ("full",), (ROTATION, TRANSLATION)):
+        decision = Decision(Verdict.OPEN, missing)
+    else:
+        decision = camera_control(outcomes, known)
+        decision = decision._replace(reason=f"{decision.reason} (the paper's sums: -84, -96, -95 %)")
     return Found(decision=decision, measured=_rows(over_all, by_move), notes=tuple(notes))
 
 
@@ -88,6 +91,7 @@ def _rows(over_all: dict[str, Estimate], by_move: dict[tuple[str, str], Estimate
             f"{error}.all", f"{_text(error)}, all moving clips: relative change", estimate, decimals=3, percent=True
         )
         for error, estimate in over_all.items()
+        if estimate.num
     ]
     rows += [
         measured(f"{error}.{move}", f"{_text(error)}, {move}: relative change", estimate, decimals=3, percent=True)

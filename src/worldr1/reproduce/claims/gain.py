@@ -4,13 +4,14 @@ import math
 from collections.abc import Sequence
 
 from worldr1.evaluate.judging.targets import WORDS_LOST, TargetRow, Verdict, target_rows
-from worldr1.reproduce.claims.claim import BASE, Claim, Found, measured, paper, said
+from worldr1.reproduce import finding
+from worldr1.reproduce.claims.claim import BASE, Claim, Found, lacks, measured, paper, said
 from worldr1.reproduce.evidence import Evidence, Runs
 from worldr1.reproduce.finding import Measured
 from worldr1.reproduce.intervals import Estimate, mean_estimate, prompt_spread
 from worldr1.reproduce.measures import MVCS, PSNR, RESIDUAL_MOTION, Measure, gain_of
 from worldr1.reproduce.published_runs import PublishedRuns, load_published_runs
-from worldr1.reproduce.rules import Outcome, main_gain
+from worldr1.reproduce.rules import Decision, Outcome, main_gain
 
 GUARDS = ("words", "image_gradient", "travel", "mover_motion", "dynamic_words", "rejected")
 """Rows of `evaluate.targets` that must be met beside the gain."""
@@ -55,7 +56,8 @@ def find(evidence: Evidence) -> Found:
     text = said(PSNR.text, gain, decimals=2, unit="dB")
     if math.isfinite(closed.value):
         text += f", {said('of the gap to the truth', row_estimate(closed), decimals=2, percent=True)}"
-    decision = main_gain(Outcome(gain, text), guards(rows))
+    missing = lacks(evidence, ("full",), (PSNR,))
+    decision = Decision(finding.Verdict.OPEN, missing) if missing else main_gain(Outcome(gain, text), guards(rows))
     numbers = rows_of(runs)
     return Found(decision=decision, measured=numbers, notes=tuple(_notes(runs, numbers)))
 
