@@ -1,5 +1,7 @@
 """From a recipe to what a run needs: its prompts, and a trainer that knows the processes it shares them with."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Self
@@ -87,6 +89,11 @@ def prompts_with_scenes(
     known = {prompt.text for prompt in (*drawn.main, *drawn.dynamic)}
     kept = unseen_scenes((numbers.test, numbers.test_dynamic), seed=numbers.seed, stream=stream, known=known)
     return [prompt for prompt, _ in kept], {(prompt.id, prompt.dynamic): scene for prompt, scene in kept}
+
+
+def prompts_sha256(prompts: Sequence[Prompt]) -> str:
+    """What a list of prompts is known by: of their texts, in order."""
+    return hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest()
 
 
 def run_prompts(config: ExperimentConfig) -> RunPrompts:

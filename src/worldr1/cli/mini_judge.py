@@ -1,7 +1,6 @@
 """`worldr1 mini judge`: the base model, a run's adapter and the rendered truth, judged by a 3D model of its own."""
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge everything and print the table. Raises InputError for runs, adapters or judges that cannot be used."""
-    from worldr1.assembly import prompts_with_scenes
+    from worldr1.assembly import prompts_sha256, prompts_with_scenes
     from worldr1.build import build_policy, build_reward, choose_device
 
     if args.best_of is not None and args.best_of < 1:
@@ -145,6 +144,7 @@ def _known(
     import torch
 
     from worldr1 import __version__
+    from worldr1.assembly import prompts_sha256
     from worldr1.backends.mini import mini_weights
     from worldr1.evaluate.known_records import KnownRecords
 
@@ -160,11 +160,6 @@ def _known(
     adapter_of = {f"trained-{number}": file_sha256(path) for number, path in enumerate(adapters)}
     sources = {"base": "", "truth": "", **adapter_of}
     return KnownRecords.read(args.reuse, facts, sources)
-
-
-def prompts_sha256(prompts: "Sequence[Prompt]") -> str:
-    """Of a list's texts."""
-    return hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest()
 
 
 def _adapters(args: argparse.Namespace) -> list[Path]:

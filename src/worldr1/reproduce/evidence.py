@@ -9,14 +9,15 @@ from typing import Any
 
 from worldr1.errors import InputError
 from worldr1.evaluate.judging.targets import Trial
-from worldr1.evaluate.records import Evaluation, VideoRecord
+from worldr1.evaluate.pages.report import AFTER, BEFORE, PREVIEWS
+from worldr1.evaluate.records import RECORDS_FILE, Evaluation, VideoRecord
 from worldr1.reproduce.intervals import Estimate, Spread, pooled
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.measures import Measure, Source, Table, difference_of, make_table, run_values
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
+from worldr1.train.runlog import METRICS_FILE
 
-JUDGE, JUDGING_FILE, METRICS_FILE = "judge", "judging.json", "metrics.jsonl"
-BEFORE, AFTER = "previews/before", "previews/after"
+JUDGE, JUDGING_FILE = "judge", "judging.json"
 UPDATES_FORGIVEN = 2
 """A run of so many updates less than planned is as long: the published ones ended by minutes, after 201 to 202."""
 
@@ -163,9 +164,10 @@ def read_judged(folder: Path, variant: Variant, seeds: Sequence[int], runs: Sequ
 
 
 def _own(run: Path) -> Own | None:
-    if not all((run / part / "records.json").is_file() for part in (BEFORE, AFTER)):
+    before, after = run / PREVIEWS / BEFORE, run / PREVIEWS / AFTER
+    if not all((folder / RECORDS_FILE).is_file() for folder in (before, after)):
         return None
-    return Own(before=Evaluation.load(run / BEFORE), after=Evaluation.load(run / AFTER))
+    return Own(before=Evaluation.load(before), after=Evaluation.load(after))
 
 
 def _updates(run: Path) -> int | None:

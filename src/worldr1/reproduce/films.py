@@ -5,7 +5,6 @@ it, and every frame drawn again from its 3D scene. Numbers are never taken from 
 """
 
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from worldr1 import __version__
-from worldr1.assembly import prompts_with_scenes
+from worldr1.assembly import prompts_sha256, prompts_with_scenes
 from worldr1.backends.wan import WanPolicy, decode_latents, encode_video
 from worldr1.build import (
     ExperimentConfig,
@@ -26,6 +25,7 @@ from worldr1.build import (
     load_experiment,
 )
 from worldr1.camera.motion import parse_plan
+from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 from worldr1.evaluate.evaluation import EvaluationConfig, Task, plan_tasks
 from worldr1.evaluate.evaluation import film as film_tasks
@@ -168,7 +168,7 @@ class _Sets:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256("\n".join(prompt.text for prompt in self.prompts).encode()).hexdigest()
+        return prompts_sha256(self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,8 +188,7 @@ def _side_of_base(sets: _Sets) -> _Side:
 
 def _side_of_run(variant: Variant, seed: int, folder: Path, adapter: Path, sets: _Sets) -> _Side:
     config = load_experiment(str(folder / RECIPE_FILE))
-    sha256 = hashlib.sha256(adapter.read_bytes()).hexdigest()
-    source = {"variant": variant.name, "seed": str(seed), "lora_sha256": sha256}
+    source = {"variant": variant.name, "seed": str(seed), "lora_sha256": file_sha256(adapter)}
     reward_model = read_info(adapter).reward_model or ""
     return _side(
         variant.name,

@@ -8,16 +8,11 @@ from typing import Any
 
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.ledger import Ledger
-from worldr1.reproduce.runs import read_judging
+from worldr1.reproduce.runs import TIMED_TOLERANCE, adapter_of, read_judging
 from worldr1.reproduce.variants import UPDATES, Variant
-from worldr1.shipped import FINAL
-from worldr1.train.adapter_file import ADAPTER_FILE
 from worldr1.train.checkpoint import RECIPE_FILE
 from worldr1.train.runlog import read_metrics
 
-SHORT = 0.95
-"""Share of a variant's updates below which its runs are called shorter than planned: the published ones, which a clock
-stopped, have one update less or more."""
 NOT_TOLD = ("command", "host", "pid", "log")
 """Of the ledger: paths and names of one machine."""
 
@@ -36,7 +31,7 @@ class Run:
     @property
     def adapter(self) -> Path:
         """Its result."""
-        return self.folder / FINAL / ADAPTER_FILE
+        return adapter_of(self.folder)
 
 
 def finished_runs(layout: Layout, variant: Variant) -> list[Run]:
@@ -44,7 +39,7 @@ def finished_runs(layout: Layout, variant: Variant) -> list[Run]:
     found = []
     for folder in layout.run(variant, 0).parent.glob("seed-*"):
         seed = folder.name.removeprefix("seed-")
-        if seed.isdecimal() and (folder / RECIPE_FILE).is_file() and (folder / FINAL / ADAPTER_FILE).is_file():
+        if seed.isdecimal() and (folder / RECIPE_FILE).is_file() and adapter_of(folder).is_file():
             rows = read_metrics(folder)
             seconds = math.fsum(row.get("seconds", 0.0) for row in rows)
             found.append(Run(seed=int(seed), folder=folder, updates=len(rows), minutes=seconds / 60))
@@ -59,7 +54,7 @@ def all_runs(layout: Layout, variants: Mapping[str, Variant]) -> dict[str, list[
 
 def is_short(run: Run, variant: Variant) -> bool:
     """Whether it had fewer updates than its variant asks for."""
-    return 0 < run.updates < SHORT * UPDATES[variant.length]
+    return 0 < run.updates < (1 - TIMED_TOLERANCE) * UPDATES[variant.length]
 
 
 def what_was_run(runs: Mapping[str, Sequence[Run]], ledger: Sequence[Mapping[str, Any]]) -> dict[str, str]:

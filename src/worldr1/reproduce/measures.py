@@ -1,10 +1,10 @@
 """What is measured of a variant's runs, and the numbers that rules need: levels, gains, changes and differences.
 
-Values are per prompt; PSNRs as mean squared errors, whose mean is given in dB again (`statistics.PSNR_NAMES`).
+Values are per prompt; PSNRs as mean squared errors, whose mean is given in dB again (`statistics.values.to_linear`).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean
@@ -16,11 +16,9 @@ from torch import Tensor
 from worldr1.evaluate.metrics.catalogue import DYNAMIC_WORDS, MOVER_MOTION, WORDS
 from worldr1.evaluate.records import Evaluation, MotionGroup, VideoRecord
 from worldr1.evaluate.statistics.intervals import MIN_PAIRS, bootstrap_interval
-from worldr1.evaluate.statistics.values import PSNR_NAMES, REJECTIONS, record_value
+from worldr1.evaluate.statistics.values import REJECTIONS, from_linear, record_value, to_linear
 from worldr1.reproduce.intervals import Estimate, Spread, difference_estimate, mean_estimate, prompt_spread
 from worldr1.types import Status
-
-SMALLEST_MSE = 1e-12
 
 
 class Source(StrEnum):
@@ -53,11 +51,6 @@ class Measure:
     unit: str = ""
     percent: bool = False
     """A share, written in points."""
-
-    @property
-    def in_db(self) -> bool:
-        """Whether values are kept as mean squared errors."""
-        return self.key in PSNR_NAMES
 
 
 MOVING, DYNAMIC = MotionGroup.MOVING, MotionGroup.DYNAMIC
@@ -187,9 +180,7 @@ def _values(
                 continue
             number = record_value(record, measure.key) if value is None else value(record)
             if number is not None:
-                found.setdefault((*record.prompt_key, record.prompt), []).append(
-                    10 ** (-number / 10) if measure.in_db else number
-                )
+                found.setdefault((*record.prompt_key, record.prompt), []).append(to_linear(number, measure.key))
     return {key: fmean(numbers) for key, numbers in found.items() if len(numbers) >= len(evaluations)}
 
 
@@ -199,9 +190,7 @@ def _values(
 def level(measure: Measure, side: Float[Tensor, "... N"], truth: Float[Tensor, "... N"]) -> Float[Tensor, "..."]:
     """The number of a model: a mean, in dB for PSNRs, or its distance from the truth's mean."""
     mean = side.mean(dim=-1)
-    if measure.in_db:
-        return -10 * torch.log10(mean.clamp(min=SMALLEST_MSE))
-    return (mean - truth.mean(dim=-1)).abs() if measure.from_truth else mean
+    return (mean - truth.mean(dim=-1)).abs() if measure.from_truth else from_linear(mean, measure.key)
 
 
 def level_of(table: Table, others: Spread | None = None) -> Estimate:
@@ -275,7 +264,3 @@ def _prompt_spread(one: Statistic, rows: Float[Tensor, "K N"]) -> Spread:
     num = rows.shape[-1]
     low, high = bootstrap_interval(one, rows, 0)
     return prompt_spread(low, high, num)
-
-
-MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in (*BESIDE, MVCS)}
-"""By name."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from worldr1.evaluate.statistics.values import finite
 from worldr1.evaluate.suites.published import load_published
 from worldr1.reproduce.evidence import Evidence
 from worldr1.reproduce.finding import Measured, Published
@@ -74,19 +75,15 @@ def measured(
         name=name,
         text=text,
         value=estimate.value,
-        low=_finite(low),
-        high=_finite(high),
-        new_low=_finite(new_low),
-        new_high=_finite(new_high),
+        low=finite(low),
+        high=finite(high),
+        new_low=finite(new_low),
+        new_high=finite(new_high),
         seeds=estimate.seeds,
         num=estimate.num,
         decimals=decimals,
         percent=percent,
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def said(text: str, estimate: Estimate, *, decimals: int, percent: bool = False, unit: str = "") -> str:
