@@ -56,7 +56,7 @@ def consistency(video: Float[Tensor, "T 3 H W"], redrawn: Redrawn) -> Consistenc
     copies = copy_error[picks].sum(1)
     shares = _share(drawn_error[picks].sum(1)[copies > 0], copies[copies > 0])
     tail = (1 - LEVEL) / 2
-    low, high = torch.quantile(shares, torch.tensor((tail, 1 - tail), dtype=shares.dtype)).tolist()
+    low, high = torch.quantile(shares, shares.new_tensor((tail, 1 - tail))).tolist()
     return Consistency(float(_share(drawn_error.sum(), copy_error.sum())), low, high)
 
 
