@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+LESS = "less."
+"""In the names of differences."""
+
 
 class Verdict(StrEnum):
     """What a rule says."""
@@ -20,7 +23,8 @@ class Measured:
     """One number of ours. Shares are shares, not per cent; what does not exist is None."""
 
     name: str
-    """Of the measure (`evaluate.labels`) or of a row of `evaluate.targets`."""
+    """Of the measure (`evaluate.labels`) or of a row of `evaluate.targets`; VARIANT.MEASURE where a claim has several
+    variants, VARIANT.less.MEASURE for a variant's difference from its control."""
     text: str
     """For tables, with its unit."""
     value: float

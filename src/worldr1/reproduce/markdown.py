@@ -5,20 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from worldr1.reproduce.contrast_table import CONTRASTS, CONTRASTS_TOLD, HEADS, contrast_rows
 from worldr1.reproduce.finding import Finding, Verdict
 from worldr1.reproduce.inventory import Run, all_runs, num_judged, read_ledger, shortened, what_was_run
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.page import TITLE, ledger_text
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
 from worldr1.reproduce.wording import (
-    IN_TABLE,
     SYMBOLS,
     counts,
     each_seed,
-    in_words,
     interval,
     new_run,
     number,
+    ours,
     price,
     published_words,
 )
@@ -44,7 +44,8 @@ def write(
         f"# {TITLE}",
         f"{len(findings)} claims: **{counts(findings)}**. {text(said)}.",
         *(f"**{text(warning)}**" for warning in [*shortened(runs, variants), *warnings]),
-        _claims(findings),
+        claims_table(findings),
+        contrasts_table(findings),
         *(_claim(finding) for finding in findings),
         _not_measured(findings),
         _runs(layout, runs, variants),
@@ -70,14 +71,21 @@ def _verdict(finding: Finding) -> str:
     return f"{SYMBOLS[finding.verdict]} **{finding.verdict}**"
 
 
-def _claims(findings: Sequence[Finding]) -> str:
-    rows = []
-    for finding in findings:
-        ours = [f"{text(row.text)} **{in_words(row)}**" for row in finding.measured[:IN_TABLE]]
-        left = len(finding.measured) - IN_TABLE
-        ours = [*ours, f"and {left} more below"] if left > 0 else ours or [text(finding.reason)]
-        rows.append([text(finding.title), text(finding.says), "<br>".join(ours), _verdict(finding)])
+def claims_table(findings: Sequence[Finding]) -> str:
+    """Every claim in a line."""
+    rows = [[f"`{one.claim}`: {text(one.title)}", text(one.says), text(ours(one)), _verdict(one)] for one in findings]
     return _table(["Claim", "The paper says", "Ours", "Verdict"], rows)
+
+
+def contrasts_table(findings: Sequence[Finding]) -> str:
+    """What goes when a part goes; "" if no variant was measured."""
+    rows = [
+        [text(name), *(f"**{text(cell.text)}**" if cell.shown else text(cell.text) for cell in cells)]
+        for name, cells in contrast_rows(findings)
+    ]
+    if not rows:
+        return ""
+    return f"## {CONTRASTS}\n\n{CONTRASTS_TOLD}\n\n{_table(['', *HEADS.values()], rows)}"
 
 
 def _claim(finding: Finding) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from worldr1.evaluate.pages.clip_cards import legend as film_legend
 from worldr1.evaluate.pages.evaluation_parts import page
 from worldr1.evaluate.pages.evaluation_tables import html_row, html_table
+from worldr1.reproduce.contrast_table import CONTRASTS, CONTRASTS_TOLD, HEADS, contrast_rows
 from worldr1.reproduce.film_cards import Films
 from worldr1.reproduce.films import BASE, TRUTH, filmed
 from worldr1.reproduce.finding import Finding, Measured, Verdict
@@ -22,8 +23,6 @@ from worldr1.reproduce.seed_charts import legend as chart_legend
 from worldr1.reproduce.seed_charts import seed_chart
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
 from worldr1.reproduce.wording import (
-    IN_TABLE,
-    NONE,
     SYMBOLS,
     as_json,
     by_measure,
@@ -32,6 +31,7 @@ from worldr1.reproduce.wording import (
     interval,
     new_run,
     number,
+    ours,
     price,
     published_words,
 )
@@ -73,6 +73,7 @@ def write(
     told = {**what_was_run(runs, ledger), **(facts or {})}
     sections = {
         "": _opening(findings, told, warnings),
+        CONTRASTS: _contrasts(findings),
         "Claim by claim": _how_to_read() + "".join(_claim(finding, films) for finding in findings) if findings else "",
         "Not measured": _not_measured(findings),
         "The runs": _runs_table(layout, runs, variants),
@@ -126,7 +127,7 @@ def _claims_table(findings: Sequence[Finding]) -> str:
                 [
                     ("name", "", name),
                     ("says", "the paper:", f"<div>{escape(finding.says)}</div>"),
-                    ("ours", "ours:", _ours(finding)),
+                    ("ours", "ours:", f"<div>{escape(ours(finding))}</div>"),
                     ("judged", "", badge(finding.verdict)),
                 ]
             )
@@ -134,23 +135,20 @@ def _claims_table(findings: Sequence[Finding]) -> str:
     return html_table("numbers claims", ["Claim", "The paper says", "Ours", "Verdict"], "".join(rows))
 
 
+def _contrasts(findings: Sequence[Finding]) -> str:
+    rows = []
+    for name, cells in contrast_rows(findings):
+        made = [("name", "", f'<th scope="row">{escape(name)}</th>')]
+        for head, cell in zip(HEADS.values(), cells, strict=True):
+            made.append(("value", head, f"<b>{escape(cell.text)}</b>" if cell.shown else escape(cell.text)))
+        rows.append(html_row(made))
+    if not rows:
+        return ""
+    return f"<p>{CONTRASTS_TOLD}</p>" + html_table("numbers contrasts", ["", *HEADS.values()], "".join(rows))
+
+
 def _link(finding: Finding) -> str:
     return f'<a href="#claim-{escape(finding.claim)}">{escape(finding.title)}</a>'
-
-
-def _ours(finding: Finding) -> str:
-    if not finding.measured:
-        return f'<div class="small">{escape(finding.reason)}</div>'
-    made = []
-    for measured in finding.measured[:IN_TABLE]:
-        parts = [f"95 %: {interval(measured)}" if interval(measured) != NONE else "no interval"]
-        parts += [f"a new run: {new_run(measured)}"] if new_run(measured) != NONE else []
-        made.append(
-            f"<div>{escape(measured.text)} <b>{number(measured.value, measured)}</b> "
-            f'<span class="small">{"; ".join(parts)}</span></div>'
-        )
-    left = len(finding.measured) - IN_TABLE
-    return "".join(made) + (f'<div class="small">and {left} more below</div>' if left > 0 else "")
 
 
 def _how_to_read() -> str:

@@ -18,8 +18,6 @@ SYMBOLS = {
     Verdict.OPEN: "○",
 }
 """Beside the verdict's words: a colour alone says nothing to many people."""
-IN_TABLE = 2
-"""Measures of a claim in the table of all claims; its section has all."""
 
 
 def number(value: float | None, measured: Measured) -> str:
@@ -29,6 +27,13 @@ def number(value: float | None, measured: Measured) -> str:
     if measured.percent:
         return f"{100 * value:.{max(1, measured.decimals - 2)}f}\N{NO-BREAK SPACE}%"
     return f"{value:.{measured.decimals}f}"
+
+
+def difference(measured: Measured) -> str:
+    """A value that can be of both signs, with its sign; shares in points."""
+    if measured.percent:
+        return f"{100 * measured.value:+.{max(1, measured.decimals - 2)}f} points"
+    return f"{measured.value:+.{measured.decimals}f}"
 
 
 def span(low: float | None, high: float | None, measured: Measured) -> str:
@@ -91,6 +96,13 @@ def counts(findings: Iterable[Finding]) -> str:
     """How many claims have each verdict, in words."""
     found = Counter(finding.verdict for finding in findings)
     return ", ".join(f"{verdict}: {found[verdict]}" for verdict in Verdict if found[verdict]) or "none"
+
+
+def ours(finding: Finding) -> str:
+    """What was found, in a line: the numbers that decided, or what is missing and its price."""
+    if finding.verdict is Verdict.OPEN and finding.missing_minutes > 0:
+        return f"{finding.reason}; {price(finding.missing_minutes)} of an H200"
+    return finding.reason
 
 
 def price(minutes: float) -> str:

@@ -9,6 +9,7 @@ import pytest
 from made_findings import HOSTILE, finding, findings, made_films, made_run, measured
 
 from worldr1.reproduce import markdown, page
+from worldr1.reproduce.contrast_table import HEADS, Cell, contrast_rows
 from worldr1.reproduce.finding import Published, Verdict
 from worldr1.reproduce.inventory import finished_runs, read_ledger
 from worldr1.reproduce.layout import Layout
@@ -104,6 +105,21 @@ def test_a_claim_without_runs_has_its_price_and_its_command(html: str, text: str
     for said in (Words(html.split("Not measured</h2>")[1]).text, text.split("## Not measured")[1]):
         assert "7 GPU-minutes" in said and "worldr1 reproduce no-phase" in said
         assert "main-gain" not in said.split("The runs")[0]
+
+
+def test_differences_of_all_variants_stand_in_one_table_bold_where_0_is_not_in_them(layout: Layout) -> None:
+    found = [
+        finding("no-gen", measured=(measured("half.psnr", (22.0, 23.0)), measured("no-gen.less.psnr", (-0.5, -0.7)))),
+        finding("no-traj", measured=(measured("no-traj.less.words", (0.02, 0.04), percent=True, low=-0.01),)),
+    ]
+    rows = {name: dict(zip(HEADS, cells, strict=True)) for name, cells in contrast_rows(found)}
+    assert list(rows) == [VARIANTS["no-gen"].text, VARIANTS["no-traj"].text]
+    assert rows[VARIANTS["no-gen"].text]["psnr"] == Cell("-0.600", shown=True)
+    assert rows[VARIANTS["no-traj"].text]["words"] == Cell("+3.0 points", shown=False)
+    assert rows[VARIANTS["no-traj"].text]["psnr"] == Cell("-", shown=False)
+    assert "<b>-0.600</b>" in page.write(layout, found).read_text()
+    assert "**-0.600**" in markdown.contrasts_table(found) and "| +3.0 points |" in markdown.contrasts_table(found)
+    assert contrast_rows(findings()) == [] and markdown.contrasts_table(findings()) == ""
 
 
 def test_nothing_that_is_text_is_markup(html: str, text: str) -> None:

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from worldr1.reproduce import publish
 from worldr1.reproduce.claims import CLAIMS
+from worldr1.reproduce.findings_file import load_findings, save_findings
+from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.published_runs import intervals_as_markdown
 from worldr1.reproduce.rules import rules_as_markdown
 
-PAGE = (Path(__file__).parents[3] / "docs" / "reproduction.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / publish.PAGE).read_text(encoding="utf-8")
 
 
 def test_the_page_repeats_the_rules_word_for_word() -> None:
@@ -17,6 +21,20 @@ def test_the_page_repeats_the_published_intervals() -> None:
     assert intervals_as_markdown() in PAGE
 
 
-def test_every_claim_is_a_row_of_the_page() -> None:
-    for claim in CLAIMS.values():
-        assert f"| `{claim.name}`: {claim.title} | {claim.says} |" in PAGE
+def test_the_page_says_what_its_json_says() -> None:
+    findings = load_findings(DOCS / publish.JSON)
+    assert publish.with_tables(PAGE, findings) == PAGE, "python -m worldr1.reproduce.publish DIR docs"
+    assert [finding.claim for finding in findings] == list(CLAIMS)
+
+
+def test_publishing_puts_the_tables_of_a_folder_into_the_page(tmp_path: Path) -> None:
+    layout, docs = Layout(tmp_path / "made"), tmp_path / "docs"
+    for folder in (layout.root, docs):
+        folder.mkdir()
+    (docs / publish.PAGE).write_text(f"before\n{publish.BEGIN}\nstale\n{publish.END}\nafter\n")
+    save_findings(layout.findings, load_findings(DOCS / publish.JSON)[:1])
+    publish.publish(layout, docs)
+    text = (docs / publish.PAGE).read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
+    assert text.count("| `main-gain`: ") == 1 and "no-gen" not in text
+    assert load_findings(docs / publish.JSON) == load_findings(layout.findings)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from worldr1.evaluate.statistics.values import finite
 from worldr1.evaluate.suites.published import load_published
 from worldr1.reproduce.evidence import Evidence
-from worldr1.reproduce.finding import Measured, Published
+from worldr1.reproduce.finding import LESS, Measured, Published
 from worldr1.reproduce.intervals import Estimate
 from worldr1.reproduce.measures import BESIDE, PSNR, REJECTED, Measure, Source, level_of
 from worldr1.reproduce.rules import COLLAPSED, Decision, Outcome
@@ -131,7 +131,8 @@ def collapsed(evidence: Evidence, variant: str) -> bool:
 
 
 def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> tuple[Measured, ...]:
-    """All of `BESIDE`, a variant less its control; PSNR's two levels and the difference of gains before them."""
+    """All of `BESIDE`, a variant less its control; before them PSNR's two levels, and the difference of gains where the
+    variant's base model is another one."""
     about = VARIANTS[variant]
     other = control or about.control or ""
     rows = [
@@ -144,7 +145,9 @@ def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> t
         for name in (other, variant)
     ]
     gains = evidence.difference(variant, PSNR, gains=True, control=control)
-    rows.append(_difference(variant, f"gain.{PSNR.name}", f"gain over its own base, {_with_unit(PSNR)}", gains, PSNR))
+    if not math.isclose(gains.value, evidence.difference(variant, PSNR, control=control).value, abs_tol=1e-6):
+        text = f"gain over its own base, {_with_unit(PSNR)}"
+        rows.append(_difference(variant, f"gain.{PSNR.name}", text, gains, PSNR))
     for measure in BESIDE:
         found = evidence.difference(variant, measure, control=control)
         if found.num:
@@ -158,7 +161,7 @@ def _with_unit(measure: Measure) -> str:
 
 def _difference(variant: str, name: str, text: str, estimate: Estimate, measure: Measure) -> Measured:
     return measured(
-        f"{variant}.less.{name}",
+        f"{variant}.{LESS}{name}",
         f"{VARIANTS[variant].text}, less the recipe: {text}",
         estimate,
         decimals=measure.decimals,
