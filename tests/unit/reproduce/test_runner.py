@@ -343,9 +343,7 @@ def test_a_line_that_a_kill_cut_short_costs_no_other(folder: Folder) -> None:
 
 
 def test_lines_of_other_versions_are_read(folder: Folder) -> None:
-    old = (
-        '{"job": "a", "kind": "measure", "start": "", "outcome": "finished", "predicted_minutes": 1, "seconds": 9}'
-    )
+    old = '{"job": "a", "kind": "measure", "start": "", "outcome": "finished", "predicted_minutes": 1, "seconds": 9}'
     (folder.root / "ledger.jsonl").write_text(old + '\n{"job": "b"}\n')
     (attempt,) = folder.ledger.read()
     assert (attempt.job, attempt.seconds, attempt.priced_minutes) == ("a", 9, 0.0)
