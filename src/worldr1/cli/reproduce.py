@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,8 +134,12 @@ def _list(args: argparse.Namespace) -> int:
             table.add_row(name, claim.title, names, "-", *(("not with this folder's --set",) if begun else ()))
             continue
         there = []
-        for kind, word in ((Kind.TRAIN, "runs"), (Kind.JUDGE, "judged"), (Kind.MEASURE, "measured")):
-            of_kind = [job for job in todo if job.kind is kind]
+        for kinds, word in (
+            ((Kind.TRAIN,), "runs"),
+            ((Kind.JUDGE,), "judged"),
+            ((Kind.CLIPS, Kind.INFERENCE), "measured"),
+        ):
+            of_kind = [job for job in todo if job.kind in kinds]
             if of_kind:
                 there.append(f"{sum(job.state() is State.DONE for job in of_kind)} of {len(of_kind)} {word}")
         price = f"{minutes:.0f}" if todo else "-"
@@ -157,7 +162,7 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
     from worldr1.reproduce.layout import Layout
     from worldr1.reproduce.ledger import Ledger
     from worldr1.reproduce.needs import needed
-    from worldr1.reproduce.prices import H200, on_cpu
+    from worldr1.reproduce.prices import on_card, on_cpu
     from worldr1.train.run_lock import RunLock, unwritable
 
     layout = Layout(args.out.absolute())
@@ -166,7 +171,7 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
         raise InputError(f"{args.out} was begun on a GPU, and there is none here: go on where one is, or give --out.")
     slots = _slots(plan.device, args.side_by_side)
     threads = int(slots[0].environment["OMP_NUM_THREADS"])
-    prices = H200 if plan.device == "cuda" else on_cpu(threads)
+    prices = on_card(_per_card(slots), mps=_has_mps()) if plan.device == "cuda" else on_cpu(threads)
     jobs = Jobs(layout=layout, plan=plan, prices=prices, needed=needed(claims, args.seeds))
     for variant in jobs.needed.variants:
         jobs.recipe(variant, 0)  # a wrong --set is said before there is a folder
@@ -185,15 +190,14 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
     from worldr1.reproduce.job import State
     from worldr1.reproduce.ledger import Outcome, code_commit, device_name
     from worldr1.reproduce.outputs import write_all, write_findings
-    from worldr1.reproduce.prices import SIDE_BY_SIDE, Kind, Pace
+    from worldr1.reproduce.prices import Kind, Pace
     from worldr1.reproduce.runner import Runner
 
     layout, plan, device = jobs.layout, jobs.plan, device_name(jobs.plan.device)
-    cards = len({slot.environment.get("CUDA_VISIBLE_DEVICES") for slot in slots})
-    pace = Pace(before=1 + SIDE_BY_SIDE * (len(slots) // cards - 1) if plan.device == "cuda" else 1.0)
+    pace = Pace()
     for attempt in ledger.read():
         if attempt.outcome is Outcome.FINISHED and attempt.device == device and attempt.seconds is not None:
-            pace.add(attempt.kind, taken=attempt.seconds / 60, predicted=attempt.predicted_minutes)
+            pace.add(attempt.kind, taken=attempt.seconds / 60, priced=attempt.priced_minutes)
     problems: dict[str, str] = {}
 
     def write(job: "Job | None" = None) -> None:
@@ -201,7 +205,7 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
         try:
             if job is None:
                 files[:] = write_all(layout, plan, args.seeds)
-            elif job.kind in (Kind.JUDGE, Kind.MEASURE):
+            elif job.kind in (Kind.JUDGE, Kind.CLIPS, Kind.INFERENCE):
                 write_findings(layout, args.seeds)
             problems.pop("findings", None)
         except Exception as error:
@@ -225,6 +229,7 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
     _say_what(runner, todo, plan, device)
     ended = runner.run()
     if ended.interrupted:
+        _say_failed(ended)
         done = len(todo) - len(ended.left) - len(ended.failed)
         raise KeyboardInterrupt(
             f"stopped with {done} of {len(todo)} jobs done; the same command goes on, with the runs where they stopped"
@@ -237,11 +242,15 @@ def _say_what(runner: "Runner", todo: "list[Job]", plan: "Plan", device: str) ->
     """What will be done and how long it will take, before it begins."""
     from worldr1.reproduce.prices import in_words
 
-    threads = runner.slots[0].environment["OMP_NUM_THREADS"]
+    threads, rest = runner.slots[0].environment["OMP_NUM_THREADS"], runner.rest_minutes(todo)
     where = f"{device}, {len(runner.slots)} job(s) at a time, {threads} thread(s) each"
+    if plan.device == "cuda":
+        where += f", {_per_card(runner.slots)} per GPU {'with' if _has_mps() else 'without'} MPS"
     there = len(runner.jobs) - len(todo)
-    _say(f"{len(todo)} jobs to do, {there} done already: about {in_words(runner.rest_minutes(todo))} on {where}")
-    if plan.device == "cpu" and runner.rest_minutes(todo) > 60:
+    _say(f"{len(todo)} jobs to do, {there} done already: about {in_words(rest)} on {where}")
+    if runner.budget_minutes is not None and rest > runner.budget_minutes:
+        _say(f"the budget of {runner.budget_minutes:g} minutes does not allow all of it: what is first comes first")
+    if plan.device == "cpu" and rest > 60:
         _say("this is without a GPU; --updates, --groups, --prompts and --dynamic-prompts make it smaller")
     if not plan.is_published:
         _say(f"these runs are not planned as the published ones: {plan.in_words}")
@@ -258,9 +267,29 @@ def _report(runner: "Runner", ended: "Ended", files: list[Path], problems: dict[
             table.add_row(job.name, f"{runner.minutes(job):.1f}")
         table.add_row("all, side by side", f"{runner.rest_minutes(ended.left):.1f}")
         _console().print(table)
-    for name, problem in ended.failed.items():
-        _say(f"not done: {name}: {problem}")
+    _say_left(ended, runner.budget_minutes)
+    _say_failed(ended)
     return 1 if ended.failed or problems else 0
+
+
+def _say_left(ended: "Ended", budget: float | None) -> None:
+    """Why jobs are left, if it is the budget."""
+    waiting = {job.name for job in ended.left if job.after in ended.failed}
+    if budget is not None and len(ended.left) > len(waiting):
+        num = len(ended.left) - len(waiting)
+        _say(f"{num} job(s) would not have ended within {budget:g} minutes; the same command goes on with them")
+    if waiting:
+        _say(f"{len(waiting)} job(s) wait for one that is not done")
+
+
+def _say_failed(ended: "Ended") -> None:
+    """What was not done and why: one sentence for all jobs that met the same."""
+    jobs: dict[str, list[str]] = {}
+    for name, problem in ended.failed.items():
+        jobs.setdefault(problem, []).append(name)
+    for problem, names in jobs.items():
+        what = names[0] if len(names) == 1 else f"{len(names)} jobs ({'; '.join(names)})"
+        _say(f"not done: {what}: {problem}")
 
 
 # -------------------------------------------------------------------------------------------------------------- slots
@@ -277,6 +306,16 @@ def _slots(device: str, side_by_side: int | None) -> "list[Slot]":
     if not (threads.isdecimal() and int(threads) > 0):
         threads = str(max(1, cores // (len(cards) * each)))
     return [Slot({**card, "OMP_NUM_THREADS": threads}) for _ in range(each) for card in cards]
+
+
+def _per_card(slots: "Sequence[Slot]") -> int:
+    """Jobs that share a GPU."""
+    return len(slots) // len({slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots})
+
+
+def _has_mps() -> bool:
+    """Whether NVIDIA's MPS daemon serves the jobs' GPUs: by its socket, where CUDA looks for it."""
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps") / "control").is_socket()
 
 
 def _cards() -> list[str]:

@@ -5,19 +5,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from worldr1.errors import InputError
 from worldr1.reproduce.films import film
 from worldr1.reproduce.jobs import FILMED
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.variants import VARIANTS
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Makes them; marks the folder once all are there."""
+def main(arguments: Sequence[str]) -> int:
+    """Makes them; marks the folder once all are there. The exit code: 2, with one sentence, for bad input."""
     root, name = arguments
     layout, variant = Layout(Path(root)), VARIANTS[name]
-    film(layout, [variant])
+    try:
+        film(layout, [variant])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     (layout.films(variant) / FILMED).touch()
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

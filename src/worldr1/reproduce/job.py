@@ -31,7 +31,9 @@ class Job:
     state: Callable[[], State]
     command: Callable[[], Sequence[str]]
     minutes: Callable[[], float]
-    """Of what is left of it, alone on its device."""
+    """Of what is left of it, in one of this start's slots; by `prices`."""
+    after: str = ""
+    """The job that must be done before."""
     then_minutes: Callable[[], float] = lambda: 0.0
     """Of what must follow, or it was for nothing: a run that is not judged says nothing."""
     problem: Callable[[], str] = lambda: ""

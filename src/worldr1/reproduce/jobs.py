@@ -16,14 +16,18 @@ from worldr1.reproduce.evidence import FILES
 from worldr1.reproduce.job import Job, State
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.needs import Needed
-from worldr1.reproduce.plan import Plan
-from worldr1.reproduce.prices import Kind, Prices, judging_minutes, training_minutes
+from worldr1.reproduce.plan import CLIPS, INFERENCE, Plan, relative_size
+from worldr1.reproduce.prices import (
+    Kind,
+    Prices,
+    films_minutes,
+    inference_minutes,
+    judging_minutes,
+    training_minutes,
+)
 from worldr1.reproduce.runs import Run, RunState, adapter_of, has_judged, look
 from worldr1.reproduce.variants import VARIANTS, Variant
 
-INFERENCE = "inference"
-CLIPS = {"longer": (33, 64, 96), "larger": (17, 96, 144)}
-"""Frames, height and width: twice as long, and 1.5 times a side. The runs trained 17 x 64 x 96."""
 FULL = VARIANTS["full"]
 
 
@@ -35,6 +39,7 @@ class Jobs:
     """Of absolute paths."""
     plan: Plan
     prices: Prices
+    """Of a slot."""
     needed: Needed
     _recipes: dict[tuple[str, int], ExperimentConfig] = field(default_factory=dict)
     _finished: dict[tuple[str, int], Run] = field(default_factory=dict)
@@ -90,7 +95,7 @@ class Jobs:
 
         states = {RunState.FINISHED: State.DONE, RunState.UNUSABLE: State.UNUSABLE}
         return Job(
-            name=f"train {variant.name}, seed {seed}",
+            name=_training(variant, seed),
             kind=Kind.TRAIN,
             place=folder,
             state=lambda: states.get(self.run(variant, seed).state, State.READY),
@@ -125,7 +130,7 @@ class Jobs:
         """The full runs on clips that they were not trained on."""
         return self._judging(
             f"judge full on {measurement} clips, seeds 0 to {seed}" if seed else f"judge full on {measurement} clips",
-            Kind.MEASURE,
+            Kind.CLIPS,
             FULL,
             seed,
             (self.layout.root / FILES[measurement]).parent,
@@ -170,14 +175,14 @@ class Jobs:
                 *("--device", self.plan.device, *(("--reuse", *reuse) if reuse else ()), "--out", str(out)),
             )
 
-        pixels = clip[0] * clip[1] * clip[2] / (CLIP_SIZE[0] * CLIP_SIZE[1] * CLIP_SIZE[2])
         return Job(
             name=name,
             kind=kind,
             place=out,
             state=state,
             command=command,
-            minutes=lambda: self._judging_minutes(variant, prompts, seed, pixels),
+            minutes=lambda: self._judging_minutes(variant, prompts, seed, relative_size(clip)),
+            after=_training(variant, seed),
         )
 
     def _judging_minutes(self, variant: Variant, prompts: tuple[int, int], seed: int, size: float = 1.0) -> float:
@@ -203,25 +208,31 @@ class Jobs:
                 *(sys.executable, "-m", "worldr1.reproduce.filming"),
                 *(str(self.layout.root), variant.name),
             ],
-            minutes=lambda: self.prices.films_s / 60,
+            minutes=lambda: films_minutes(self.prices),
+            after=_training(variant, 0),
         )
 
     def _inference(self) -> Job:
         out = self.layout.root / FILES[INFERENCE]
         return Job(
             name="inference cost of base, LoRA and merged LoRA",
-            kind=Kind.MEASURE,
+            kind=Kind.INFERENCE,
             place=out,
             state=lambda: State.DONE if out.is_file() else State.READY,
             command=lambda: worldr1(
                 *("mini", "cost", "--lora", "mini-r1", "--device", self.plan.device, "--out", str(out))
             ),
-            minutes=lambda: (self.prices.start_s + self.prices.inference_s) / 60,
+            minutes=lambda: inference_minutes(self.prices),
         )
 
 
 FILMED = ".filmed"
 """In a variant's folder of films once they are all there."""
+
+
+def _training(variant: Variant, seed: int) -> str:
+    """Name of the job that trains it."""
+    return f"train {variant.name}, seed {seed}"
 
 
 def worldr1(*words: str) -> list[str]:

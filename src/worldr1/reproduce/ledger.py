@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -50,8 +50,8 @@ class Attempt:
     outcome: Outcome | None = None
     error: str = ""
     """The last line that a failed one wrote."""
-    predicted_minutes: float = 0.0
-    """Alone on its device, before this machine's pace was known."""
+    priced_minutes: float = 0.0
+    """By `prices`, for a slot as it had, before this machine's pace was known."""
     device: str = ""
     commit: str = ""
     """Of the code, "unknown" outside a git checkout; "+" if it has changed since."""
@@ -189,6 +189,7 @@ def _attempt(line: str) -> Attempt | None:
         table: dict[str, Any] = json.loads(line)
         outcome = table.get("outcome")
         command = tuple(table.get("command", ()))
-        return Attempt(**(table | {"outcome": outcome and Outcome(outcome), "command": command}))
+        known = {field.name: table[field.name] for field in fields(Attempt) if field.name in table}
+        return Attempt(**(known | {"outcome": outcome and Outcome(outcome), "command": command}))
     except (ValueError, TypeError, AttributeError):
         return None

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from worldr1.backends.mini import CLIP_SIZE
 from worldr1.errors import InputError
 from worldr1.reproduce.variants import RECIPE, UPDATES, Length, Variant
 from worldr1.train.checkpoint import write_whole
@@ -14,6 +15,11 @@ Device = Literal["cuda", "cpu"]
 FULL_JUDGED, JUDGED = (450, 150), (144, 48)
 """Static and dynamic prompts that `full` is judged on, as published, and every other variant."""
 FULL_STREAM, STREAM = "final", "ablation"
+CLIPS = {"longer": (33, 64, 96), "larger": (17, 96, 144)}
+"""Frames, height and width that the full runs are judged on too: twice as long, and 1.5 times a side. The runs trained
+17 x 64 x 96."""
+INFERENCE = "inference"
+"""What is measured of no run: seconds, modules and parameters of base and LoRA."""
 CPU_RECIPE = "mini"
 CPU_UPDATES = {Length.FULL: 30, Length.HALF: 15}
 CPU_JUDGED = (36, 12)
@@ -133,6 +139,11 @@ class Plan:
                 f"{path.parent} was begun with another plan ({'; '.join(changed)}), and its runs must be alike: leave "
                 "the options out to go on with it, or give another --out."
             )
+
+
+def relative_size(clip: tuple[int, int, int]) -> float:
+    """Pixels of a clip (frames, height and width) over those of a trained one."""
+    return math.prod(clip) / math.prod(CLIP_SIZE)
 
 
 def _words(value: Any) -> str:

@@ -1,19 +1,22 @@
 """What jobs take, in one place: predicted minutes, and how this machine differs from the prediction.
 
-On an H200 for one job alone on its card, by the published runs: 202 updates of 192 videos in 4.6 minutes with 0.9 for
-starting, three evaluations of 192 prompts and the report; 600 prompts judged for base, truth and three runs in 1.9
-minutes; films and inference are guesses. On CPUs seconds of one thread of a shared EPYC core, 20 steps: `train mini`
-of 3 updates of 8 videos with 4 test prompts 108 s, `mini judge` of 8 prompts and one run 82 s (124 s with 33 frames,
-157 s with 96 x 144), `mini cost` 48 s. A prediction counts until jobs of the kind have ended here: then they tell.
+A price is seconds to start a process, which others beside it hardly lengthen, and seconds a video, which they do. Every
+number says what it was measured by, or that it is a guess. On an H200, all 2026-11-30 and on lent machines: the
+processes of the published runs and of their judging (docs/results.md), alone on a card; `benchmarks/two_gpus.py`; and
+the first `worldr1 reproduce`, 8 jobs at a time on two cards with MPS ("the ledger": 16 half runs, 8 judgings).
+
+A prediction counts until jobs of the same kind have ended in the folder: then they tell (`Pace`).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
+from statistics import median
 
 from worldr1.build import ExperimentConfig, load_experiment
-from worldr1.reproduce.plan import Plan
+from worldr1.reproduce.plan import CLIPS, INFERENCE, Plan, relative_size
 from worldr1.reproduce.variants import VARIANTS, Variant
 
 
@@ -22,16 +25,18 @@ class Kind(StrEnum):
 
     TRAIN = "train"
     JUDGE = "judge"
+    CLIPS = "clips"
+    """Judging on clips longer or larger than trained."""
     FILMS = "films"
-    MEASURE = "measure"
+    INFERENCE = "inference"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prices:
-    """Of one device, for one job alone on it."""
+    """Of one slot: a device, or a share of it."""
 
     start_s: float
-    """Until a process works: imports, models."""
+    """Until a process works, and what it does after its last video: imports, models, a report."""
     trained_video_s: float
     """A video of an update: sampled in 20 steps, scored, learnt from."""
     evaluated_video_s: float
@@ -41,21 +46,60 @@ class Prices:
     films_s: float
     inference_s: float
 
+    def slower(self, factor: float) -> "Prices":
+        """All but the start takes so many times as long."""
+        return replace(
+            self,
+            trained_video_s=self.trained_video_s * factor,
+            evaluated_video_s=self.evaluated_video_s * factor,
+            judged_video_s=self.judged_video_s * factor,
+            films_s=self.films_s * factor,
+            inference_s=self.inference_s * factor,
+        )
+
 
 H200 = Prices(
-    start_s=18.0,
-    trained_video_s=4.6 * 60 / (202 * 192),
-    evaluated_video_s=36.0 / (3 * 192),
-    judged_video_s=(1.9 * 60 - 18.0) / (5 * 600),
-    films_s=20.0,
-    inference_s=30.0,
+    # beside updates and evaluations seed 2's process took 21 s, another run's 38; judgings about 25 beside the videos
+    start_s=25.0,
+    # an update of 192 videos, two_gpus.py (1.44 another time); the published runs had 1.38, 1.30 and, by their length,
+    # 1.37, on other hosts
+    trained_video_s=1.461 / 192,
+    # the three evaluations of a published run: 4, 2 and 2 s for 192 videos each
+    evaluated_video_s=8.0 / (3 * 192),
+    # 600 prompts for base, truth and one run, four times: 78 to 86 s; for three runs: 114 s
+    judged_video_s=0.0315,
+    # a guess: 21 videos at most, with pictures. None ended in the ledger; starts alone took 17 to 37 s there
+    films_s=15.0,
+    # estimated from the fastest of 12 rounds beside four trainings: 1.4 s (base, merged) and 2.2 s (LoRA)
+    inference_s=12 * (1.4 + 2.2 + 1.4),
 )
+"""For one job alone on its card."""
+
+MPS_SHARE = 0.44
+"""By how much each further job on a card slows the videos of all that are on it, with NVIDIA's MPS: four runs a card
+had 3.4 s an update (the ledger), so a card did 1.7 times the updates of one run alone."""
+SLICED_SHARE = 1.0
+"""The same without MPS, where processes take turns: two runs a card had 2.3 s an update each, and 1.15 s alone
+(docs/log.md, 2026-11-29). Only their starts and checkpoints are hidden."""
+
 CPU_THREAD = Prices(
     start_s=10.0, trained_video_s=3.0, evaluated_video_s=2.6, judged_video_s=3.0, films_s=40.0, inference_s=40.0
 )
-SIDE_BY_SIDE = 0.5
-"""By how much each further run on a card slows all on it: of two, each took 1.5 times as long (docs/log.md, "four
-settings, two runs to a GPU": 127 updates in 4.4 minutes). Runs on a CPU share its threads and are priced so."""
+"""One thread of a shared EPYC core: `train mini` of 3 updates of 8 videos with 4 test prompts 108 s, `mini judge` of 8
+prompts and one run 82 s (124 s with 33 frames, 157 s with 96 x 144), `mini cost` 48 s; the films are a guess."""
+
+
+def on_card(jobs: int, *, mps: bool) -> Prices:
+    """Of a slot on an H200 that so many jobs share."""
+    return H200.slower(1 + (MPS_SHARE if mps else SLICED_SHARE) * (jobs - 1))
+
+
+def on_cpu(threads: int) -> Prices:
+    """Of a slot with so many threads; reading files and imports use one."""
+    return CPU_THREAD.slower(1 / threads)
+
+
+# -------------------------------------------------------------------------------------------------------------- minutes
 
 
 def training_minutes(prices: Prices, config: ExperimentConfig, *, done: int = 0) -> float:
@@ -70,6 +114,16 @@ def judging_minutes(prices: Prices, *, sides: int, prompts: tuple[int, int], siz
     """sides: of base, truth and adapters those that must be filmed. size: pixels of a clip over those of a trained
     one."""
     return (prices.start_s + sides * sum(prompts) * size * prices.judged_video_s) / 60
+
+
+def films_minutes(prices: Prices) -> float:
+    """Of one variant's films."""
+    return (prices.start_s + prices.films_s) / 60
+
+
+def inference_minutes(prices: Prices) -> float:
+    """Of the cost of base, LoRA and merged LoRA."""
+    return (prices.start_s + prices.inference_s) / 60
 
 
 @cache
@@ -90,44 +144,36 @@ def missing_minutes(variant: Variant, there: Sequence[int], seeds: int) -> float
     return missing * run_minutes(variant.name) + judging_minutes(H200, sides=sides, prompts=prompts)
 
 
+def measuring_minutes(measurement: str, seeds: int) -> float:
+    """Of an H200, for what a claim measures beside its variants: `plan.INFERENCE`, or the full runs, base and truth on
+    one of `plan.CLIPS`."""
+    if measurement == INFERENCE:
+        return inference_minutes(H200)
+    sides, prompts = VARIANTS["full"].num_runs(seeds) + 2, Plan.make("cuda").judged
+    return judging_minutes(H200, sides=sides, prompts=prompts, size=relative_size(CLIPS[measurement]))
+
+
+# ----------------------------------------------------------------------------------------------------------------- pace
+
+
 @dataclass(slots=True)
 class Pace:
-    """How long jobs take here, over what was predicted."""
+    """How long jobs take here, over their price: by kind, the median of all that were done.
 
-    before: float = 1.0
-    """Expected before any job has ended."""
-    _ended: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Kind -> minutes taken and minutes predicted."""
+    A median, because one that met a busy machine says nothing of the next; by kind, because a slow job of one kind says
+    nothing of another's. A kind of which none was done keeps its price.
+    """
 
-    def add(self, kind: str, *, taken: float, predicted: float) -> None:
-        """One more job that was done as a whole."""
-        known = self._ended.get(kind, (0.0, 0.0))
-        self._ended[kind] = known[0] + taken, known[1] + predicted
+    _ratios: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, kind: str, *, taken: float, priced: float) -> None:
+        """One more job that was done as a whole: minutes taken, and its price; one without a price tells nothing."""
+        if priced > 0:
+            self._ratios[kind].append(taken / priced)
 
     def factor(self, kind: str) -> float:
-        """Of the kind's own jobs. Before any has ended: of the others, if they were slower than expected."""
-        if kind in self._ended:
-            return _ratio([self._ended[kind]], self.before)
-        return max(self.before, _ratio(self._ended.values(), self.before))
-
-
-def _ratio(ended: Iterable[tuple[float, float]], otherwise: float) -> float:
-    pairs = list(ended)
-    predicted = sum(pair[1] for pair in pairs)
-    return sum(pair[0] for pair in pairs) / predicted if predicted > 0 else otherwise
-
-
-def on_cpu(threads: int) -> Prices:
-    """Of a slot with so many threads; reading files and imports use one."""
-    one = CPU_THREAD
-    return Prices(
-        start_s=one.start_s,
-        trained_video_s=one.trained_video_s / threads,
-        evaluated_video_s=one.evaluated_video_s / threads,
-        judged_video_s=one.judged_video_s / threads,
-        films_s=one.films_s / threads,
-        inference_s=one.inference_s / threads,
-    )
+        """To multiply a price with."""
+        return median(self._ratios[kind]) if self._ratios.get(kind) else 1.0
 
 
 def in_words(minutes: float) -> str:

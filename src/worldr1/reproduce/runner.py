@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,9 +27,12 @@ from worldr1.reproduce.ledger import (
     this_host,
 )
 from worldr1.reproduce.prices import Kind, Pace, in_words
+from worldr1.reproduce.schedule import Planned, minutes_until_done
 
 TRIES = 2
 """A job that fails so often in one start is left out; the next start tries again."""
+BAD_INPUT = 2
+"""Exit code of our commands for what they cannot work with, which a second attempt would meet again: it is not made."""
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
 """Of jobs: their log is in order and up to date, and an error its last line."""
 POLL_S = 0.1
@@ -84,7 +87,10 @@ class Runner:
     """Is told of every job that was done, here and not in its process; another one is started afterwards."""
     patience_s: float = STOP_PATIENCE_S
     _running: dict[int, _Running] = field(default_factory=dict)
-    _fails: Counter[str] = field(default_factory=Counter)
+    _errors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Of every job's failed attempts."""
+    _no_chance: set[tuple[Kind, str]] = field(default_factory=set)
+    """Errors that a second attempt has met again in the same words: nor would another job's."""
     _problems: dict[str, str] = field(default_factory=dict)
     _begin: float = field(default_factory=time.monotonic)
 
@@ -115,8 +121,11 @@ class Runner:
         return job.minutes() * self.pace.factor(job.kind)
 
     def rest_minutes(self, jobs: Sequence[Job]) -> float:
-        """Expected for jobs that share the slots."""
-        return sum(self.minutes(job) for job in jobs) / max(1, len(self.slots))
+        """Expected until these jobs are done, and those that run: they share the slots."""
+        now = time.monotonic()
+        running = {one.job.name: max(0.0, one.expected_s - (now - one.begin)) / 60 for one in self._running.values()}
+        planned = [Planned(job.name, self.minutes(job), job.after) for job in jobs]
+        return minutes_until_done(planned, running, len(self.slots))
 
     # ------------------------------------------------------------------------------------------------------- beginning
 
@@ -139,14 +148,16 @@ class Runner:
     def _has_time_for(self, job: Job) -> bool:
         if self.budget_minutes is None:
             return True
-        used = (time.monotonic() - self._begin) / 60
         then = job.then_minutes() * self.pace.factor(Kind.JUDGE)
-        return used + self.minutes(job) + then <= self.budget_minutes
+        return self.minutes(job) + then <= self._left_of(self.budget_minutes)
+
+    def _left_of(self, budget_minutes: float) -> float:
+        return budget_minutes - (time.monotonic() - self._begin) / 60
 
     def _start(self, job: Job, slot: int) -> None:
         command, log = [*job.command()], job.log
         log.parent.mkdir(parents=True, exist_ok=True)
-        predicted, expected = job.minutes(), self.minutes(job)
+        priced, expected = job.minutes(), self.minutes(job)
         with log.open("ab") as output:
             log_start = output.tell()
             process = subprocess.Popen(
@@ -161,7 +172,7 @@ class Runner:
             job=job.name,
             kind=job.kind,
             start=now(),
-            predicted_minutes=round(predicted, 3),
+            priced_minutes=round(priced, 3),
             device=self.device,
             commit=self.commit,
             command=tuple(command),
@@ -194,33 +205,36 @@ class Runner:
         attempt = replace(running.attempt, seconds=round(seconds, 2), exit_code=code, outcome=outcome, error=error)
         self.ledger.end(attempt)
         if done:
-            self.pace.add(job.kind, taken=seconds / 60, predicted=attempt.predicted_minutes)
+            self.pace.add(job.kind, taken=seconds / 60, priced=attempt.priced_minutes)
             self.say(f"done: {job.name} in {in_words(seconds / 60)}{self._rest()}")
             self.on_done(job)
         elif outcome is Outcome.STOPPED:
             self.say(f"stopped: {job.name} after {in_words(seconds / 60)}")
         else:
-            self._failed(job, error)
+            self._failed(job, code, error)
 
-    def _failed(self, job: Job, error: str) -> None:
-        self._fails[job.name] += 1
-        again = self._fails[job.name] < TRIES
+    def _failed(self, job: Job, code: int, error: str) -> None:
+        errors = self._errors[job.name]
+        errors.append(error)
+        if code >= 0 and errors.count(error) == TRIES:  # a kill says nothing of its reason
+            self._no_chance.add((job.kind, error))
+        again = len(errors) < TRIES and code != BAD_INPUT and (job.kind, error) not in self._no_chance
         if not again:
             self._problems[job.name] = error
-        what = "it is tried once more" if again else f"it is left out, see {job.log}"
-        self.say(f"failed: {job.name}: {error}; {what}")
+        what = "it is tried once more" if again else f"it is left out until the next start, see {job.log}"
+        self.say(f"failed: {job.name}: {error.rstrip('.')}; {what}")
 
     def _rest(self) -> str:
         """In words, what there is still to do."""
-        running = {one.job.name: one for one in self._running.values()}
-        jobs = [j for j in self.jobs if j.name not in self._problems and j.name not in running]
-        todo = [job for job in jobs if job.state() in (State.READY, State.WAITING)]
+        running = {one.job.name for one in self._running.values()}
+        jobs = [job for job in self.jobs if job.name not in self._problems and job.name not in running]
+        todo = [job for job in jobs if job.state() in (State.READY, State.WAITING) and job.after not in self._problems]
         if not todo and not running:
             return ""
-        passed = time.monotonic()
-        still = sum(max(0.0, one.expected_s - (passed - one.begin)) / 60 for one in running.values())
-        rest = self.rest_minutes(todo) + still / len(self.slots)
-        return f"; {len(todo) + len(running)} more, about {in_words(rest)}"
+        text = f"; {len(todo) + len(running)} more, about {in_words(self.rest_minutes(todo))}"
+        if self.budget_minutes is None:
+            return text
+        return f"{text}, and {in_words(max(0.0, self._left_of(self.budget_minutes)))} of the budget left"
 
     def _stop_all(self, stop: "_Stop") -> None:
         """Tells every job to stop, and waits; a second signal kills them."""

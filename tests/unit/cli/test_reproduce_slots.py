@@ -1,11 +1,13 @@
 """Where `worldr1 reproduce` puts its jobs: cards, and threads on each."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 import torch
 
-from worldr1.cli.reproduce import _slots
+from worldr1.cli.reproduce import _has_mps, _per_card, _slots
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +23,7 @@ def test_every_card_has_its_jobs_and_all_share_the_cores(monkeypatch: pytest.Mon
     cards = [slot.environment for slot in _slots("cuda", None)]
     assert cards == [{"CUDA_VISIBLE_DEVICES": card, "OMP_NUM_THREADS": "2"} for card in "0101"]
     assert len(_slots("cuda", 1)) == 2
+    assert [_per_card(_slots("cuda", each)) for each in (1, 4)] == [1, 4]
 
 
 def test_cards_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +39,15 @@ def test_one_job_on_the_cpu_with_all_its_threads_unless_somebody_says_otherwise(
     assert [slot.environment for slot in _slots("cpu", 3)] == [{"OMP_NUM_THREADS": "2"}] * 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert [slot.environment for slot in _slots("cpu", 3)] == [{"OMP_NUM_THREADS": "1"}] * 3
+
+
+def test_mps_is_known_by_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert not _has_mps()
+    (tmp_path / "control").touch()
+    assert not _has_mps(), "what a daemon may have left behind"
+    (tmp_path / "control").unlink()
+    monkeypatch.chdir(tmp_path)  # a socket's path has little room
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind("control")
+        assert _has_mps()

@@ -80,6 +80,14 @@ def test_seed_0_of_everything_comes_first_each_run_judged_at_once(layout: Layout
     assert names == [*first, *second]
 
 
+def test_what_waits_says_for_which_earlier_job(layout: Layout) -> None:
+    jobs = make(layout, *CLAIMS, seeds=2).all()
+    for number, job in enumerate(jobs):
+        waits = job.state() is State.WAITING
+        assert waits == bool(job.after), job.name
+        assert not waits or job.after in {earlier.name for earlier in jobs[:number]}, job.name
+
+
 def test_measurements_follow_the_full_runs_and_need_no_run_where_they_need_none(layout: Layout) -> None:
     jobs = make(layout, "longer-larger", "inference-cost")
     assert [job.name for job in jobs.all()] == [

@@ -1,13 +1,18 @@
-"""docs/reproduction.md says what the code decides by, and what the published runs let expect."""
+"""docs/reproduction.md says what the code decides by, what the published runs let expect, and what the rest costs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from worldr1.reproduce import publish
-from worldr1.reproduce.claims import CLAIMS
+from worldr1.reproduce.claims import CLAIMS, price
+from worldr1.reproduce.claims.claim import Claim
+from worldr1.reproduce.evidence import Evidence
 from worldr1.reproduce.findings_file import load_findings, save_findings
 from worldr1.reproduce.layout import Layout
+from worldr1.reproduce.prices import missing_minutes
 from worldr1.reproduce.published_runs import intervals_as_markdown
 from worldr1.reproduce.rules import rules_as_markdown
+from worldr1.reproduce.variants import VARIANTS
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / publish.PAGE).read_text(encoding="utf-8")
@@ -38,3 +43,21 @@ def test_publishing_puts_the_tables_of_a_folder_into_the_page(tmp_path: Path) ->
     assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
     assert text.count("| `main-gain`: ") == 1 and "no-gen" not in text
     assert load_findings(docs / publish.JSON) == load_findings(layout.findings)
+
+
+def beyond_the_published_runs(claims: Iterable[Claim], seeds: int = 3) -> int:
+    """Minutes of an H200; the published runs are the variant `full`."""
+    chosen = list(claims)
+    has_full = any("full" in (*claim.variants, *claim.beside) for claim in chosen)
+    published = missing_minutes(VARIANTS["full"], (), seeds) if has_full else 0.0
+    return round(price(chosen, Evidence({}), seeds=seeds) - published)
+
+
+def test_the_page_says_what_all_of_it_costs() -> None:
+    names = list(CLAIMS)
+    paper = [CLAIMS[name] for name in names[: names.index("rollouts")]]
+    text = " ".join(PAGE.split())
+    assert len(paper) == 12
+    assert f"with three seeds: {beyond_the_published_runs(paper)} minutes beyond the published runs" in text
+    assert f"({beyond_the_published_runs(paper, seeds=1)} with one seed)" in text
+    assert f"everything: {beyond_the_published_runs(CLAIMS.values())}." in text

@@ -9,7 +9,7 @@ from worldr1.reproduce.claims.claim import Claim, Found
 from worldr1.reproduce.evidence import Evidence, load_evidence
 from worldr1.reproduce.finding import Finding, Verdict
 from worldr1.reproduce.layout import Layout
-from worldr1.reproduce.prices import missing_minutes
+from worldr1.reproduce.prices import measuring_minutes, missing_minutes
 from worldr1.reproduce.rules import RULES, Decision
 from worldr1.reproduce.variants import VARIANTS
 
@@ -80,8 +80,8 @@ def price(claims: Iterable[Claim], evidence: Evidence, *, seeds: int = SEEDS) ->
     """Minutes of one H200 for all that these claims lack together; what several need is paid once."""
     chosen = list(claims)
     variants = dict.fromkeys(name for claim in chosen for name in (*claim.variants, *claim.beside))
-    files = sum(claim.minutes for claim in chosen if any(name not in evidence.files for name in claim.files))
-    return files + sum(
+    files = dict.fromkeys(name for claim in chosen for name in claim.files if name not in evidence.files)
+    return sum(measuring_minutes(name, seeds) for name in files) + sum(
         missing_minutes(VARIANTS[name], evidence.runs[name].seeds if name in evidence.runs else (), seeds)
         for name in variants
     )

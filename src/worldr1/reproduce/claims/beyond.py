@@ -58,7 +58,7 @@ CLAIMS = (
         find=_find_rollouts,
         notes=(
             'To test it one would write the release\'s UniPC solver and its residual "log-probability" as a sampler '
-            "and an objective of their own: a day of work, then 3.1 GPU-minutes a run.",
+            "and an objective of their own: a day of work, then 3 GPU-minutes a run.",
         ),
     ),
     _rivals(

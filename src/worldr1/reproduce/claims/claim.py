@@ -45,8 +45,6 @@ class Claim:
     """Numbers for what is there while something is missing."""
     notes: tuple[str, ...] = field(default=())
     rule_written: str = "before any of its runs"
-    minutes: float = 0.0
-    """Minutes of an H200 beside the runs and their judging: of `files`."""
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers

@@ -87,5 +87,4 @@ CLAIM = Claim(
         "At full size on an H200: a forward with the LoRA merged takes 1.007 of the base's, beside it a fifth more "
         "(docs/results.md). Camera control also needs the start noise, made before sampling.",
     ),
-    minutes=0.5,
 )

@@ -79,5 +79,4 @@ CLAIM = Claim(
     published=(paper("F", "psnr_db", "Wan2.1-T2V-14B"), paper("F", "psnr_db", "World-R1-Large")),
     measure=measure,
     notes=("The paper speaks of length alone; size is ours. The 3D models were trained on the mini world's size too.",),
-    minutes=2.0,
 )
