@@ -27,7 +27,8 @@ Shapes = list[tuple[tuple[int, ...], tuple[int, ...]]]
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """[B, S, H, D], as the package computes it."""
-    return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any] | None) -> None:
@@ -200,7 +201,7 @@ def test_a_build_without_a_backward_pass_or_this_head_size_is_refused(monkeypatc
 
 def test_cogvideox_says_that_it_is_for_wan(published_cogvideox_folder: Path) -> None:
     sampler = CogVideoXSampler.from_folder(published_cogvideox_folder)
-    with pytest.raises(InputError, match='"flash3" is for Wan alone; set model.attention = "auto"'):
+    with pytest.raises(InputError, match=r'"flash3" is for Wan alone; set model\.attention = "auto"'):
         sampler.choose_attention("flash3")
     assert sampler.kernel == "torch"
 
