@@ -46,7 +46,7 @@ from worldr1.train.lora import LoraConfig, prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 
 MODELS = {**ARCHITECTURES, "tiny": TINY_WAN, "tiny-cogvideox": TINY_COGVIDEOX}
-NAMED_KERNELS = ("cudnn", "flash", "efficient", "math")
+NAMED_KERNELS = ("cudnn", "flash", "flash3", "efficient", "math")
 MATH_TOKENS = 2**13
 """From here on the attention matrix of the math kernel takes more memory than it is worth: 25 GiB a block at 480p."""
 GUIDANCE = 5.0

@@ -163,6 +163,7 @@ def test_too_little_memory_is_one_sentence(
     [
         (["--height", "40"], "the nearest that does is 9 frames of 32 x 48"),
         (["--attention", "cudnn"], "does not run on this CPU"),
+        (["--attention", "flash3"], "FlashAttention-3 is made for NVIDIA's Hopper alone"),
         (["--seeds", "1", "--seed", "2"], "--seeds stands in for --seed and --num"),
         (["--model", "wan2.1-14b"], "Wan-AI/Wan2.1-T2V-14B-Diffusers cannot be fetched"),
         (["--model", "no-such-model", "--weights", "random"], "choose one of wan2.1-1.3b, wan2.1-14b, cogvideox1.5-5b"),

@@ -5,8 +5,11 @@ Whole updates, their seconds and memory are measured by benchmarks/full_update.p
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from worldr1.backends import flash_attention3
 from worldr1.backends.architectures import WAN_1_3B
+from worldr1.backends.attention import AttentionChoice, problem_with
 from worldr1.backends.gpu_memory import free_bytes
 from worldr1.backends.prompts import TextOptions
 from worldr1.backends.wan import WanPolicy
@@ -49,14 +52,35 @@ def test_a_clip_is_sampled_and_decoded_and_the_text_encoder_leaves(policy: WanPo
 def test_every_kernel_agrees(policy: WanPolicy) -> None:
     latents = torch.randn(1, *policy.latent_shape(5, 240, 416), generator=make_generator(0, "test")).to(CUDA)
     words = policy.encode(["Camera push in. A red ball."])
+    kernels: list[AttentionChoice] = ["auto", "flash", "efficient"]
+    if not problem_with("flash3", device=CUDA, dtype=torch.bfloat16, head_dim=128):  # a package that users build
+        kernels.append("flash3")
     found = {}
     with torch.no_grad():
-        for kernel in ("auto", "flash", "efficient"):
+        for kernel in kernels:
             policy.choose_attention(kernel)
             found[kernel] = policy.velocity(latents, 0.6, words)
     for velocity in found.values():
         assert float((velocity - found["flash"]).norm() / found["flash"].norm()) < 0.03
     policy.choose_attention("auto")
+
+
+@pytest.mark.parametrize("keys", [1000, 512])
+def test_flash_attention3_and_its_gradient_agree_with_float32(keys: int) -> None:
+    if reason := problem_with("flash3", device=CUDA, dtype=torch.bfloat16, head_dim=128):
+        pytest.skip(reason)
+    generator = make_generator(0, "test")
+    shapes = [(2, length, 12, 128) for length in (1000, keys, keys, 1000)]
+    q, k, v, toward = (torch.randn(shape, generator=generator).to(CUDA, torch.bfloat16) for shape in shapes)
+    inputs = [x.requires_grad_() for x in (q, k, v)]
+    exact_inputs = [x.detach().float().requires_grad_() for x in inputs]
+    out = flash_attention3.load()(q, k, v)
+    q32, k32, v32 = (x.transpose(1, 2) for x in exact_inputs)
+    exact = F.scaled_dot_product_attention(q32, k32, v32).transpose(1, 2)
+    found = [out.detach(), *torch.autograd.grad(out, inputs, toward)]
+    expected = [exact.detach(), *torch.autograd.grad(exact, exact_inputs, toward.float())]
+    for a, b in zip(found, expected, strict=True):
+        assert float((a.float() - b).norm() / b.norm()) < 0.02
 
 
 def test_a_trained_step_keeps_what_is_predicted_and_checkpointing_changes_nothing(policy: WanPolicy) -> None:

@@ -272,9 +272,11 @@ def test_doctor_checks_every_file_that_the_index_lists(tmp_path: Path) -> None:
     assert weights_check(tmp_path).ok
 
 
-def _real_models(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, bf16: bool = True, cudnn: bool = True) -> doctor.Check:
+def _real_models(
+    monkeypatch: pytest.MonkeyPatch, *, cuda: bool, bf16: bool = True, run: tuple[str, ...] = ("cudnn", "flash")
+) -> doctor.Check:
     def problem(kernel: str, **_: object) -> str:
-        return "" if kernel == "flash" or (kernel == "cudnn" and cudnn) else "no kernel"
+        return "" if kernel in run else "no kernel"
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 << 30, 24 << 30))
@@ -294,5 +296,7 @@ def test_doctor_knows_what_real_models_need(monkeypatch: pytest.MonkeyPatch) -> 
     hopper = _real_models(monkeypatch, cuda=True)
     assert hopper.ok
     assert hopper.detail == "bfloat16; attention cudnn, flash (auto: cudnn); 20.0 GiB of 24.0 GiB free"
-    other = _real_models(monkeypatch, cuda=True, cudnn=False)
+    built = _real_models(monkeypatch, cuda=True, run=("cudnn", "flash", "flash3"))
+    assert "attention cudnn, flash, flash3 (auto: cudnn)" in built.detail
+    other = _real_models(monkeypatch, cuda=True, run=("flash",))
     assert "attention flash (auto: torch's choice)" in other.detail

@@ -1,7 +1,7 @@
 """Which kernel computes attention: torch's own choice, or one by name.
 
 At 832 x 480 x 81 self-attention is 70 % of a forward of Wan2.1-1.3B. On an H200 cuDNN runs it at 590 TFLOP/s, flash at
-365 (research/h200.md), and torch prefers flash; flash-attn itself is never needed.
+365 (research/h200.md), and torch prefers flash. All but "flash3" come with torch.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,14 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import AttentionBackendName
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from worldr1.backends import flash_attention3
 from worldr1.errors import InputError, first_line
 
-AttentionChoice = Literal["auto", "cudnn", "flash", "efficient", "math"]
-Kernel = Literal["torch", "cudnn", "flash", "efficient", "math"]
+AttentionChoice = Literal["auto", "cudnn", "flash", "flash3", "efficient", "math"]
+Kernel = Literal["torch", "cudnn", "flash", "flash3", "efficient", "math"]
 """What is used in the end; "torch": scaled_dot_product_attention's own choice."""
 
 HOPPER = (9, 0)
@@ -32,6 +33,7 @@ _SDPA = {
 _DISPATCHED = {
     "cudnn": AttentionBackendName._NATIVE_CUDNN,
     "flash": AttentionBackendName._NATIVE_FLASH,
+    "flash3": flash_attention3.NAME,
     "efficient": AttentionBackendName._NATIVE_EFFICIENT,
     "math": AttentionBackendName._NATIVE_MATH,
 }
@@ -58,13 +60,22 @@ def choose_kernel(choice: AttentionChoice, *, device: torch.device, dtype: torch
 def problem_with(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
     """Why a kernel does not run, in torch's words; empty if it does. Tried on a small example, whose gradient does not
     hang on whether the caller's are off."""
+    if kernel == "flash3" and (reason := flash_attention3.missing(device=device, dtype=dtype)):
+        return reason
     try:
-        with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(_SDPA[kernel]):
+        with torch.inference_mode(False), torch.enable_grad():
             q, k, v = (torch.ones(1, 2, 64, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
-            F.scaled_dot_product_attention(q, k, v).sum().backward()
+            _attend(kernel, q, k, v).sum().backward()
     except RuntimeError as error:
         return first_line(error)
     return ""
+
+
+def _attend(kernel: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    if kernel == "flash3":
+        return flash_attention3.load()(q, k, v)
+    with sdpa_kernel(_SDPA[kernel]):
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 def use_kernel(transformer: nn.Module, kernel: Kernel) -> None:
@@ -73,6 +84,8 @@ def use_kernel(transformer: nn.Module, kernel: Kernel) -> None:
     Kept in the model and not around its calls, because gradient checkpointing runs blocks again during the backward
     pass, where they must choose the same kernel.
     """
+    if kernel == "flash3":
+        flash_attention3.register()
     for module in transformer.modules():
         processor: Any = getattr(module, "processor", None)
         if hasattr(processor, "_attention_backend"):

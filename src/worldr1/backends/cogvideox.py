@@ -29,6 +29,7 @@ from worldr1.backends.random_weights import RandomEncoder, build_part, scale_out
 from worldr1.backends.sizes import check_size
 from worldr1.backends.wan.vae import DecodeMode
 from worldr1.diffusion.guidance import combine
+from worldr1.errors import InputError
 
 WHOLE_ACTIVATIONS = 21.0
 """Peak memory of decoding two latent frames whole, in float32 activations of full resolution. Taken over from Wan's VAE
@@ -140,7 +141,12 @@ class CogVideoXSampler:
         return sampler
 
     def choose_attention(self, choice: AttentionChoice) -> None:
-        """Sets the attention kernel. Raises InputError for one that does not run here."""
+        """Sets the attention kernel. Raises InputError for one that does not run here, and for "flash3"."""
+        if choice == "flash3":
+            raise InputError(
+                'CogVideoX calls torch\'s own attention, so the kernel "flash3" is for Wan alone; '
+                'set model.attention = "auto".'
+            )
         self.kernel = choose_kernel(
             choice, device=self._device, dtype=self.dtype, head_dim=self._config["attention_head_dim"]
         )

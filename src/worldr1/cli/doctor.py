@@ -249,7 +249,7 @@ def _real_models() -> Check:
         fix = "set model.dtype = float32 (generate --dtype float32): twice the memory, several times as slow"
         detail = f"{torch.cuda.get_device_name(device)} has no bfloat16; {memory}"
         return Check(name=name, ok=False, detail=detail, fix=fix, core=False)
-    kernels = ("cudnn", "flash", "efficient")
+    kernels = ("cudnn", "flash", "flash3", "efficient")
     run = [k for k in kernels if not problem_with(k, device=device, dtype=dtype, head_dim=WAN_HEAD_DIM)]
     chosen = choose_kernel("auto", device=device, dtype=dtype, head_dim=WAN_HEAD_DIM)
     automatic = "torch's choice" if chosen == "torch" else chosen

@@ -17,7 +17,7 @@ MINI = "mini"
 CLIP = ("frames", "height", "width")
 MINI_UPSCALE = 4
 """A mini video's pixels become squares of so many, so that a person can watch it."""
-ATTENTION = ("auto", "cudnn", "flash", "efficient", "math")
+ATTENTION = ("auto", "cudnn", "flash", "flash3", "efficient", "math")
 DTYPES = ("float32", "bfloat16")
 WAN_STEPS = 20
 """As in training; the published pipelines take 50."""

@@ -53,7 +53,10 @@ class Speed:
         if attention == "auto":
             attention = "cudnn" if card.hopper and dtype == "bfloat16" else "flash"
         if attention not in ("cudnn", "flash"):
-            raise InputError(f'plan knows the attention kernels cudnn and flash, not "{attention}"; try "auto".')
+            raise InputError(
+                f'plan knows the seconds of the attention kernels cudnn and flash; those of "{attention}" are not '
+                'measured: set model.attention = "auto".'
+            )
         kernel: Kernel = "cudnn" if attention == "cudnn" else "flash"
         return cls(card=card, attention=kernel, base_bytes=2 if dtype == "bfloat16" else 4, compiled=compiled)
 

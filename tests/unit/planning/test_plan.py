@@ -185,6 +185,7 @@ def test_a_folder_is_planned_like_the_model_it_holds(tiny_wan_folder: Path) -> N
         (("clip.width=840",), "multiples of 16"),
         (("lora.targets=['no_layer']",), "none of lora.targets"),
         (("model.attention=math",), "cudnn and flash"),
+        (("model.attention=flash3",), 'those of "flash3" are not measured'),
         (("train.trainable=full", "model.dtype=float32"), "train a LoRA"),
     ],
 )
