@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName
 from tiny_models import TINY_WAN
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -286,3 +287,17 @@ def test_the_rounded_network_is_compiled_as_the_policys_own(
     policy.compile(dynamic=None, backend="eager")
     assert policy.rounded().compiled
     assert asked == [{"dynamic": None, "backend": "eager"}] * 2
+
+
+@pytest.mark.parametrize(("dtype", "kept"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_the_rounded_network_keeps_a_kernel_that_was_chosen_for_bfloat16(
+    published_wan_folder: Path, dtype: torch.dtype, kept: bool
+) -> None:
+    policy = WanPolicy.from_folder(published_wan_folder, dtype=dtype)
+    policy.choose_attention("math")
+    used = {
+        module.processor._attention_backend
+        for module in policy.rounded().transformer.modules()
+        if hasattr(getattr(module, "processor", None), "_attention_backend")
+    }
+    assert used == {AttentionBackendName._NATIVE_MATH if kept else None}

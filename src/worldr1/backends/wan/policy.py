@@ -186,7 +186,7 @@ class WanPolicy:
         """The same policy with a bfloat16 network of its own and no LoRA; `train.lora.copy_merged` sets its weights.
 
         What diffusers keeps in float32 when it loads a folder is so here too. VAE and prompts are shared; blocks are
-        compiled as they are here, and the attention kernel is the best for bfloat16.
+        compiled as they are here. The attention kernel is this policy's if it computes in bfloat16 too, else "auto".
         """
         part = PartConfig(
             class_name=WanTransformer3DModel.__name__,
@@ -195,7 +195,10 @@ class WanPolicy:
         other = copy.copy(self)
         other.dtype, other.checkpointed = torch.bfloat16, False
         other.transformer = build_part(part, device=self._device, dtype=other.dtype, seed=0)
-        other.choose_attention("auto")
+        if self.dtype == other.dtype:
+            use_kernel(other.transformer, self.kernel)
+        else:
+            other.choose_attention("auto")
         if self.compiled:
             other.compile(**self._compile_options)
         return other
