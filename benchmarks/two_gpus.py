@@ -22,7 +22,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -61,7 +62,19 @@ CASES: Mapping[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 def configure(case: str, *, tiny: bool, words: Sequence[str] = ()) -> ExperimentConfig:
     """The case's recipe as it is run."""
     recipe, given, dry = CASES[case]
-    return load_experiment(recipe, (*given, *(dry if tiny else ()), *words))
+    with _known():
+        return load_experiment(recipe, (*given, *(dry if tiny else ()), *words))
+
+
+@contextmanager
+def _known() -> Iterator[None]:
+    """The dry run's model and the reward of one's own can be named."""
+    known = {**architectures.ARCHITECTURES, TINY_WAN.name: TINY_WAN}
+    with (
+        patch.object(architectures, "ARCHITECTURES", known),
+        patch.object(sys, "path", [str(REWARD), *sys.path]),
+    ):
+        yield
 
 
 # ------------------------------------------------------------------------------------------------------- one process
@@ -69,12 +82,8 @@ def configure(case: str, *, tiny: bool, words: Sequence[str] = ()) -> Experiment
 
 def work(case: str, folder: Path, *, updates: int, tiny: bool, words: Sequence[str]) -> None:
     """A process of a case; rank 0 writes numbers.json, and the first update's gradient and step, into `folder`."""
-    known = {**architectures.ARCHITECTURES, TINY_WAN.name: TINY_WAN}
-    with (
-        patch.object(architectures, "ARCHITECTURES", known),
-        patch.object(sys, "path", [str(REWARD), *sys.path]),
-    ):
-        config = configure(case, tiny=tiny, words=words)
+    config = configure(case, tiny=tiny, words=words)
+    with _known():
         ranks = Ranks.join(choose_device(config.device))
         trainer, parts = assemble(config, ranks)
     texts = [prompt.text for prompt in (*trainer.prompts.main, *trainer.prompts.dynamic, *parts.test)]
