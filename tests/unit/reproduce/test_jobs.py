@@ -202,6 +202,14 @@ def test_a_plan_is_kept_and_another_one_refused(tmp_path: Path) -> None:
         Plan.load(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "option"), [("train.updates=3", "--updates"), ("train.seed = 4", "--seeds"), ("device=cpu", "--device")]
+)
+def test_what_the_plan_decides_is_no_setting(text: str, option: str) -> None:
+    with pytest.raises(InputError, match=f"^--set {text}: use {option}"):
+        Plan.make("cpu", settings=(text,))
+
+
 def test_a_smaller_plan_is_not_the_published_one() -> None:
     assert Plan.make("cuda").is_published
     assert (Plan.make("cuda").updates(FULL), Plan.make("cuda").updates(HALF)) == (202, 100)
