@@ -96,6 +96,9 @@ def _recipe(runs: Sequence[Path], *, with_reward: bool) -> "ExperimentConfig":
     from worldr1.build import load_experiment
     from worldr1.train.checkpoint import RECIPE_FILE
 
+    for folder in runs:
+        if not (folder / RECIPE_FILE).is_file():
+            raise InputError(f"{folder} holds no run: give the folder that train --out wrote.")
     configs = [load_experiment(str(folder / RECIPE_FILE)) for folder in runs]
     first = configs[0]
     if any(
