@@ -16,6 +16,12 @@ os.environ["WORLDR1_CACHE"] = _cache.name
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_unconfigure() -> None:
+    """Or Python warns, at its end, that nobody did."""
+    _cache.cleanup()
+
+
 hypothesis.settings.register_profile("worldr1", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("worldr1")
 

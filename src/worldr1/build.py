@@ -56,6 +56,11 @@ class ClipConfig:
     height: int = CLIP_SIZE[1]
     width: int = CLIP_SIZE[2]
 
+    def __post_init__(self) -> None:
+        for name in ("frames", "height", "width"):
+            if (number := getattr(self, name)) < 1:
+                raise ConfigError(f"{name} is {number}: give at least 1.")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptConfig:

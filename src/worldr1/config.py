@@ -9,6 +9,7 @@ TOML has no null: the string "none" stands for None wherever the field allows it
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -243,6 +244,8 @@ class _Parser:
                 return tuple(self.value(k, v, f"{key}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
         if hint is float and type(value) is int:
             return float(value)
+        if hint is float and type(value) is float and not math.isfinite(value):
+            raise self.error(key, f"{key!r} must be a finite number, found {_found(value)}")
         if hint in (int, float, str, bool) and type(value) is hint:
             return value
         raise self.error(key, f"{key!r} must be {_describe(hint)}, found {_found(value)}")
@@ -346,7 +349,7 @@ def _toml_value(value: Any) -> str:
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_toml_key(name)} = {_toml_value(item)}' for name, item in value.items())}}}"
-    return repr(value)  # keeps every digit of a float; TOML writes inf and nan as Python does
+    return repr(value)  # keeps every digit of a float
 
 
 def _toml_key(name: str) -> str:

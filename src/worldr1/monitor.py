@@ -45,7 +45,6 @@ class Monitor:
     def __enter__(self) -> Self:
         trainer, update = self._trainer, self._trainer.updates_done
         with ExitStack() as opened:
-            opened.enter_context(self._log)
             opened.enter_context(self._watchdog)
             log = self._config.train.log
             recipe = shown_recipe(self._config)

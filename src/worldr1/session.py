@@ -116,10 +116,11 @@ class Session:
 
     def run(self) -> Iterator[str]:
         """Do everything that is left to do; yields the lines to print at the end (on rank 0)."""
-        try:
-            yield from self._run()
-        finally:
-            release_reward(self.trainer.reward)
+        with self.log:
+            try:
+                yield from self._run()
+            finally:
+                release_reward(self.trainer.reward)
 
     def _run(self) -> Iterator[str]:
         if self.ranks.is_first:

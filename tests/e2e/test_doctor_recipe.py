@@ -167,7 +167,7 @@ def test_a_custom_reward_is_asked_whether_it_tells_clips_apart(clips: Clips) -> 
         (["--recipe", "mini", "--set", "reward.custom=nowhere:Reward"], "there is no module nowhere"),
         (["--recipe", "mini", "--set", "model.folder=/no/such"], "no model folder"),
         (["--recipe", "world-r1-small"], "There is no model folder wan2.1-1.3b, and the hub's"),
-        (["--recipe", "mini", "--out", "/no/such/folder/x.json"], "cannot be written"),
+        (["--recipe", "mini", "--out", "/no/such/folder/x.json"], "folder /no/such/folder does not exist"),
         (["--set", "device=cpu"], "--set belongs to a recipe"),
     ],
 )

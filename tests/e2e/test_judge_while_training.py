@@ -71,7 +71,8 @@ def test_a_hacked_run_stops_and_keeps_the_weights_of_the_best_look(
     session = Session.create(load_experiment("mini-smoke", SMOKE), tmp_path / "run")
     monkeypatch.setattr(session.trainer, "reward", Rising(cast(CompositeReward, session.trainer.reward)))
     start = {name: value.clone() for name, value in session.trainer.ema.values.items()}
-    session._train()
+    with session.log:
+        session._train()
     assert session.trainer.updates_done == 1, "stopped at the second look"
     lines = [json.loads(line) for line in (tmp_path / "run" / "judge.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == [0, 1]

@@ -199,7 +199,7 @@ def test_what_cannot_be_judged_is_one_sentence(
     adapter = str(run / "final" / "adapter.safetensors")
     cases = [
         (["--run", str(run), "--weights", str(tmp_path), *out], "worldr1 mini build judge"),
-        (["--run", str(tmp_path / "nowhere"), *out], "there is no recipe file"),
+        (["--run", str(tmp_path / "nowhere"), *out], "holds no run: give the folder that train --out wrote"),
         (["--run", str(run), str(other), *out], "judge them one by one"),
         (["--run", str(run), str(run), "--lora", adapter, *out], "give one --run folder"),
         (["--run", str(other), *out], "There is no adapter file"),

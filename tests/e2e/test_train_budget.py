@@ -34,13 +34,14 @@ def test_a_run_ends_with_the_update_that_uses_up_the_time_and_is_saved(tmp_path:
     run = tmp_path / "run"
     session = Session.create(load_experiment("mini-smoke", RECIPE), run)
     slow_updates(session, 25.0)
-    session._train()
+    with session.log:
+        session._train()
     assert session.trainer.updates_done == 3  # 50 s are not enough, 75 are
     assert [path.name for path in list_checkpoints(run)] == ["000003"]
-    session.log.close()
     again = Session.resume(load_experiment("mini-smoke", RECIPE), run)
     assert again.seconds == 75.0
-    again._train()
+    with again.log:
+        again._train()
     assert again.trainer.updates_done == 3 and len(read_metrics(run)) == 3
 
 
@@ -48,20 +49,21 @@ def test_the_time_before_a_resume_counts(tmp_path: Path) -> None:
     run, recipe = tmp_path / "run", load_experiment("mini-smoke", RECIPE)
     first = Session.create(recipe, run)
     slow_updates(first, 25.0, interrupt_at=2)
-    with pytest.raises(KeyboardInterrupt, match="--resume"):
+    with first.log, pytest.raises(KeyboardInterrupt, match="--resume"):
         first._train()
-    first.log.close()
     second = Session.resume(recipe, run)
     assert second.seconds == 50.0
     slow_updates(second, 6.0)
-    second._train()
+    with second.log:
+        second._train()
     assert second.trainer.updates_done == 4  # 50 + 6 + 6
 
 
 def test_without_a_limit_only_the_number_of_updates_counts(tmp_path: Path) -> None:
     session = Session.create(load_experiment("mini-smoke", (*RECIPE, "train.max_minutes=none")), tmp_path / "run")
     slow_updates(session, 1e6)
-    session._train()
+    with session.log:
+        session._train()
     assert session.trainer.updates_done == 9
 
 

@@ -69,7 +69,7 @@ def test_an_adapter_is_loaded_and_only_sampled_with_its_guidance(tiny_wan_folder
     [
         (ClipConfig(frames=16), r"frames: 4 k \+ 1.*nearest that does is 17 frames of 64 x 96"),
         (ClipConfig(height=60), r"multiples of 16.*nearest that does is 17 frames of 64 x 96"),
-        (ClipConfig(width=-96), r"nearest that does is 17 frames of 64 x 16"),
+        (ClipConfig(width=8), r"nearest that does is 17 frames of 64 x 16"),
         (ClipConfig(frames=33), r"17 frames of 64 x 96 only"),
     ],
 )

@@ -92,6 +92,11 @@ def test_wrong_arguments_are_exit_2(fake: str, arguments: list[str], capsys: Lin
         (InputError("give a prompt with --prompt."), 2, "error: give a prompt with --prompt.\n"),
         (CheckpointError("x is damaged"), 2, "error: x is damaged\n"),
         (TrainingError("too many faults"), 1, "error: too many faults\n"),
+        (
+            PermissionError(13, "Permission denied", "a.txt"),
+            2,
+            "error: a.txt is not yours to use (Permission denied): choose another place\n",
+        ),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

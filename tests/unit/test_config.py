@@ -106,6 +106,8 @@ def test_a_partly_given_table_keeps_the_parents_default() -> None:
         ('speed = "fast"', "r.toml: 'speed' must be a number or one of 'free', found the string 'fast'"),
         ("train = 3", "r.toml: 'train' must be a table (group_size, optimizer, betas), found 3"),
         ("[name]\na = 1", "r.toml: 'name' must be a string, found a table"),
+        ("speed = nan", "r.toml: 'speed' must be a number or one of 'free', found nan"),
+        ("[train.optimizer]\nlr = inf", "r.toml: 'train.optimizer.lr' must be a finite number, found inf"),
         ("[train]\ngroup_size = 1", "r.toml: [train] group_size must be at least 2"),
         ("[judge]\nlrr = 1.0", "r.toml: unknown key 'judge.lrr'; did you mean 'judge.lr'?"),
     ],
@@ -121,7 +123,7 @@ def test_a_required_key_is_asked_for() -> None:
 
 _OPTIMIZERS = st.builds(
     Optimizer,
-    lr=st.floats(allow_nan=False),
+    lr=st.floats(allow_nan=False, allow_infinity=False),
     warmup=st.none() | st.integers(-(2**62), 2**62),
     kind=st.sampled_from(["adamw", "sgd"]),
 )
@@ -136,7 +138,7 @@ _OPTIMIZERS = st.builds(
         stages=st.lists(_OPTIMIZERS, max_size=2).map(tuple),
         share=st.booleans(),
         judge=st.none() | _OPTIMIZERS,
-        speed=st.just("free") | st.floats(allow_nan=False),
+        speed=st.just("free") | st.floats(allow_nan=False, allow_infinity=False),
     )
 )
 def test_the_dump_reads_back_as_the_same_config(config: Root) -> None:

@@ -65,7 +65,7 @@ def test_no_file_of_a_run_has_a_secret_of_the_environment(tiny_wan_folder: Path,
     session = Session(config, run, RunLog.create(run, recipe=dump_toml(config)), trainer, Parts([], None, []))
     said = io.StringIO()
     session.console = Console(file=said, width=200)
-    with session.monitor:
+    with session.log, session.monitor:
         session._train()
     files = [path for path in run.rglob("*") if path.is_file()]
     kinds = {path.name.partition(".")[0] for path in files}

@@ -10,11 +10,12 @@ from tiny_trainer import SCORES, FakeReward, build_trainer
 
 from worldr1.assembly import Parts
 from worldr1.build import load_experiment
-from worldr1.errors import TrainingError
+from worldr1.errors import InputError, TrainingError
 from worldr1.rewards.composite import weight_of
 from worldr1.rewards.recipe import RewardConfig, RewardWeights
 from worldr1.session import Session
 from worldr1.train.checkpoint import list_checkpoints
+from worldr1.train.run_lock import RunLock
 from worldr1.train.runlog import RunLog, read_metrics
 from worldr1.train.startup import RatioLimits
 from worldr1.train.trainer import Trainer
@@ -68,6 +69,18 @@ def test_a_run_that_could_not_learn_stops_before_its_first_step(tiny_wan_folder:
     assert (read_metrics(tmp_path / "run"), list_checkpoints(tmp_path / "run")) == ([], [])
 
 
+def test_a_run_that_fails_before_all_else_lets_others_in(
+    tiny_wan_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = session(build_trainer(tiny_wan_folder), tmp_path / "run")
+    with pytest.raises(InputError, match="in use by"):
+        RunLock(tmp_path / "run")
+    monkeypatch.setattr("worldr1.session.describe", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(made.run())
+    RunLock(tmp_path / "run").close()
+
+
 def test_a_sound_run_says_so_and_a_resumed_one_is_only_warned(tiny_wan_folder: Path, tmp_path: Path) -> None:
     trainer = build_trainer(tiny_wan_folder, FakeReward(*SCORES))
     made, said = session(trainer, tmp_path / "first", "train.updates=1")
@@ -92,7 +105,8 @@ def test_a_sound_run_says_so_and_a_resumed_one_is_only_warned(tiny_wan_folder: P
 )
 def test_how_exact_the_ratio_must_be(override: str, limits: RatioLimits, tiny_wan_folder: Path, tmp_path: Path) -> None:
     made, _ = session(build_trainer(tiny_wan_folder), tmp_path / "run", override)
-    assert made._ratio_limits() == limits
-    made.trainer.device = made.trainer.device.__class__("cuda")
-    rounded = override in ("model.dtype=bfloat16", "model.tf32=true")
-    assert made._ratio_limits() == RatioLimits(warn=1e-5, stop=1e-2 if rounded else 1e-5)
+    with made.log:
+        assert made._ratio_limits() == limits
+        made.trainer.device = made.trainer.device.__class__("cuda")
+        rounded = override in ("model.dtype=bfloat16", "model.tf32=true")
+        assert made._ratio_limits() == RatioLimits(warn=1e-5, stop=1e-2 if rounded else 1e-5)

@@ -1,5 +1,6 @@
 """The base model of a recipe or a command: which one, from where, and how it computes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class ModelConfig:
     """Of random weights."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.guidance < math.inf:
+            raise ConfigError(f"guidance is {self.guidance}: give a number from 0 on; 1 is none.")
         if self.weights == "random":
             try:
                 named_architecture(self.folder)

@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail("error: the disk is full; free some space and run the same command again", 1)
         if isinstance(error, InputError):
             return _fail(f"error: {error}", 2)
+        if isinstance(error, PermissionError) and error.filename is not None:
+            return _fail(f"error: {error.filename} is not yours to use ({error.strerror}): choose another place", 2)
         if isinstance(error, WorldR1Error):
             return _fail(f"error: {error}", 1)
         traceback.print_exc()  # a bug of ours: the whole story

@@ -10,6 +10,7 @@ from torch import Tensor
 from worldr1.camera.files import write_trajectory
 from worldr1.camera.plot import plot_path
 from worldr1.cli.camera_path import add_path_arguments, requested_camera
+from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 from worldr1.geometry.se3 import geodesic_rad
 from worldr1.types import CameraPlan, Trajectory
@@ -61,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_plot(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise InputError(f"--plot writes a PNG: give a file name that ends in .png, not {path.name!r}")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: create it or choose another place for --plot")
+    check_file(path, option="--plot")
 
 
 def _record(prompt: str, plan: CameraPlan, trajectory: Trajectory | None) -> dict[str, object]:

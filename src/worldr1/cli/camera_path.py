@@ -10,6 +10,8 @@ from worldr1.camera.trajectory import requested_path
 from worldr1.errors import InputError
 from worldr1.types import CameraPlan, Trajectory
 
+MOST_FRAMES = 100_000
+"""An hour of video: beyond it a number is a slip, and its path takes gigabytes."""
 WAN_FRAMES, WAN_WIDTH, WAN_HEIGHT = 81, 832, 480
 
 
@@ -61,6 +63,8 @@ def requested_camera(args: argparse.Namespace) -> RequestedCamera:
         number = getattr(args, name)
         if number is not None and number < 1:
             raise InputError(f"--{name} must be at least 1, got {number}")
+    if args.frames is not None and args.frames > MOST_FRAMES:
+        raise InputError(f"--frames must be at most {MOST_FRAMES:,}, got {args.frames}")
     if args.prompt is None:
         trajectory = read_trajectory(
             args.poses,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from worldr1.cli.places import check_file
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
@@ -45,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.folders) < 2:
         raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
-    if not args.out.parent.is_dir():
-        raise InputError(f"There is no folder {args.out.parent} for the page; make it, or give another --out.")
+    check_file(args.out)
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit must be at least 1, got {args.limit}")
+    _check_metric(args)
     folders = [resolve(name, limit=args.limit) for name in args.folders]
     comparison = compare_folders(folders, metric=args.metric)
     if args.json:
@@ -65,6 +66,15 @@ def run(args: argparse.Namespace) -> int:
         )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
     return 0
+
+
+def _check_metric(args: argparse.Namespace) -> None:
+    """Before minutes of evaluating, which brings the numbers that have names; folders may have more."""
+    from worldr1.cli.evaluate import NAMED
+    from worldr1.evaluate.labels import LABELS
+
+    if args.metric is not None and args.metric not in LABELS and all(name in NAMED for name in args.folders):
+        raise InputError(f"There is no metric {args.metric!r}; known are: {', '.join(LABELS)}.")
 
 
 def resolve(name: str, *, limit: int | None = None) -> "EvaluationFolder":

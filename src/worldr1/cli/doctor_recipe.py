@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
@@ -42,10 +43,7 @@ def run_recipe(args: argparse.Namespace) -> int:
 
     config = load_experiment(args.recipe, tuple(args.set))
     out = args.out or Path(f"doctor-{Path(args.recipe).stem}.json")
-    try:
-        out.touch()  # before minutes of work
-    except OSError as error:
-        raise InputError(f"The report {out} cannot be written ({error.strerror}); choose another --out.") from error
+    check_file(out)
     start = time.perf_counter()
     findings = check_recipe(config, say=lambda line: print(line, file=sys.stderr))
     record = make_record(args.recipe, config, findings, time.perf_counter() - start)

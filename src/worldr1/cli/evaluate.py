@@ -16,6 +16,7 @@ from worldr1 import __version__
 from worldr1.cli.evaluate_sources import Source, find_source, num_samples
 from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_judge_model
 from worldr1.cli.model_options import MINI, add_model_arguments
+from worldr1.cli.places import make_folder
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.evaluate.suites.suite import SUITES, Suite, load_suite
@@ -125,6 +126,7 @@ def _export(args: argparse.Namespace, suite: Suite) -> int:
             raise InputError(f"--set {text}: an export has clip.frames, clip.height and clip.width, numbers from 2 on.")
         numbers[size] = int(value)
     clip = (numbers["frames"], numbers["height"], numbers["width"])
+    make_folder(args.export_suite, option="--export-suite")
     export_suite(suite, args.export_suite, clip=clip, samples=args.samples)
     print(args.export_suite)
     return 0

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,10 @@ from worldr1.cli.model_options import (
     add_model_arguments,
     euler_steps,
 )
+from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
+from worldr1.video_io import MOST_FRAME_PIXELS
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
     from worldr1.build import ExperimentConfig
@@ -74,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
     files = _files(args.out, len(seeds))
     settings = _settings(args)
     config = settings.config
+    upscale = args.upscale or (MINI_UPSCALE if args.model == MINI else 1)
+    if config.clip.height * config.clip.width * upscale**2 > MOST_FRAME_PIXELS:
+        size = f"{config.clip.height} x {config.clip.width}"
+        raise InputError(f"--upscale {upscale} makes pictures of {size} larger than videos can be: lower it")
 
     from worldr1.cli.filming import Film, Shot, make
 
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         lora=args.lora,
         shift=settings.shift,
         fps=settings.fps,
-        upscale=args.upscale or (MINI_UPSCALE if args.model == MINI else 1),
+        upscale=upscale,
     )
     make(film, shots)
     _report(args, tokens, config, shots)
@@ -119,12 +124,9 @@ def _seeds(args: argparse.Namespace) -> list[tuple[int, int]]:
 def _files(out: Path, num: int) -> list[Path]:
     if out.suffix.lower() != ".mp4":
         raise InputError(f"--out writes an mp4: give a file name that ends in .mp4, not {out.name!r}")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder {out.parent} does not exist: create it or choose another --out")
     files = [out] if num == 1 else [out.with_name(f"{out.stem}-{index:03d}{out.suffix}") for index in range(num)]
     for file in files:
-        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise InputError(f"{file} cannot be written: choose another --out")
+        check_file(file)
     return files
 
 

@@ -1,9 +1,11 @@
 """`worldr1 mini`: build the mini world's models, judge what training did and cost, or render scenes to watch."""
 
 import argparse
+import math
 from pathlib import Path
 
 from worldr1.cli import mini_cost, mini_judge
+from worldr1.cli.places import make_folder
 from worldr1.errors import InputError
 
 PARTS = ("corpus", "vae", "reconstructor", "judge", "probe", "base", "trunk", "presence", "pack", "unpack")
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--out", type=Path, required=True, help="folder for weights, metrics and pictures")
     build.add_argument("--seconds", type=float, default=400.0, help="training time of this run")
     build.add_argument("--total", type=float, help="training time over all runs (default: --seconds)")
-    build.add_argument("--device", default="cuda")
+    build.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     build.add_argument("--clips", type=int, default=24_000)
     build.add_argument("--batch", type=int, default=32)
     build.add_argument(
@@ -65,6 +67,11 @@ def _build(args: argparse.Namespace) -> int:
 
     if args.device == "cuda" and args.part not in FILE_PARTS and not torch.cuda.is_available():
         raise InputError("this machine has no CUDA GPU; give --device cpu (slow) or use another machine")
+    for name in ("seconds", "total", "clips", "batch", "workers"):
+        if (number := getattr(args, name)) is not None and not 0 < number < math.inf:
+            raise InputError(f"--{name} must be above 0, got {number}")
+    if not 0 <= args.transported_share <= 1:
+        raise InputError(f"--transported-share must lie between 0 and 1, got {args.transported_share}")
     config = BuildConfig(
         state=args.state,
         out=args.out,
@@ -93,7 +100,7 @@ def _render(args: argparse.Namespace) -> int:
 
     if args.num < 1:
         raise InputError("--num must be at least 1")
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     corpus = build_corpus(args.num, seed=args.seed, device="cpu", imperfect=args.imperfect, batch=4)
     for index, prompt in enumerate(corpus.prompts):
         path = args.out / f"{index:04d}.mp4"

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from worldr1.cli.model_options import euler_steps
+from worldr1.cli.places import check_file, make_folder
 from worldr1.errors import InputError
 
 RECIPE = "mini"
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("num", "rounds", "steps"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)} measures nothing: give at least 1.")
+    make_folder(args.out.parent)
+    check_file(args.out)
     device = choose_device(args.device)
     num = args.num or (32 if device == "cuda" else 1)
     rounds = args.rounds or (12 if device == "cuda" else 5)

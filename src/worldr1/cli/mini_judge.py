@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge everything and print the table. Raises InputError for runs, adapters or judges that cannot be used."""
-    from worldr1.assembly import prompts_sha256, prompts_with_scenes
+    from worldr1.assembly import prompts_with_scenes
     from worldr1.build import build_policy, build_reward, choose_device
 
     if args.best_of is not None and args.best_of < 1:
@@ -71,15 +71,17 @@ def run(args: argparse.Namespace) -> int:
     policies[0].latent_shape(*_clip(config))  # that the model can make such clips, before the truth is rendered
     seeds = args.seeds or [config.prompts.seed]
     best_of = None if args.best_of is None else (args.best_of, build_reward(config.reward, device, config.clip))
-    films = _Films(config, judges, prompts, args.out, best_of, _known(args, config, device, prompts, adapters))
+    known = _known(args, config, device, prompts, adapters)
+    sha256_of = known.facts["judges_sha256"]
+    films = _Films(config, judges, prompts, args.out, best_of, known)
     judged = films.judge_all(policies, {key: scene.to(device) for key, scene in scenes.items()}, seeds)
     facts = {
         "runs": [str(folder) for folder in args.run],
-        "adapters_sha256": [file_sha256(path) for path in adapters],
-        "judges_sha256": {path.name: file_sha256(path) for path in _judge_files(args.weights) if path.is_file()},
+        "adapters_sha256": [sha256 for sha256 in known.sources.values() if sha256],
+        "judges_sha256": {path.name: sha256_of[path.name] for path in _judge_files(args.weights) if path.is_file()},
         "stream": args.stream,
         "num_prompts": len(prompts),
-        "prompts_sha256": prompts_sha256(prompts),
+        "prompts_sha256": known.facts["prompts_sha256"],
         "seeds": seeds,
         "clip": list(_clip(config)),
     }
@@ -94,6 +96,9 @@ def _recipe(runs: Sequence[Path], *, with_reward: bool) -> "ExperimentConfig":
     from worldr1.build import load_experiment
     from worldr1.train.checkpoint import RECIPE_FILE
 
+    for folder in runs:
+        if not (folder / RECIPE_FILE).is_file():
+            raise InputError(f"{folder} holds no run: give the folder that train --out wrote.")
     configs = [load_experiment(str(folder / RECIPE_FILE)) for folder in runs]
     first = configs[0]
     if any(

@@ -2,16 +2,20 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from worldr1.cli.camera_path import add_path_arguments, requested_camera
+from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 
 _SIZE_MULTIPLE = 16
 _FRAME_STRIDE = 4
+_MOST_NUMBERS = 2**28
+"""A gibibyte; the largest Wan clip (81 frames of 1280 x 720) has 2**22.2."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,15 +46,16 @@ def run(args: argparse.Namespace) -> int:
     Raises InputError for bad words, sizes or files.
     """
     _check_sizes(args)
-    if not args.out.parent.is_dir():
-        raise InputError(f"the folder {args.out.parent} does not exist: create it or choose another --out")
-    if args.out.is_dir():
-        raise InputError(f"--out {args.out} is a folder: give a file name")
+    check_file(args.out)
     camera = requested_camera(args)
     if args.poses is not None:
         _check_frames(camera.num_frames, f"the number of poses in {args.poses}")
     num_latent_frames = (camera.num_frames - 1) // _FRAME_STRIDE + 1
     shape = (args.channels, num_latent_frames, args.height // args.spatial_stride, args.width // args.spatial_stride)
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise InputError(
+            f"noise of {' x '.join(map(str, shape))} numbers is more than any model takes: lower the sizes"
+        )
     config = NoiseConfig(strength=args.strength, transport=args.transport)
     noise = start_noise(camera.trajectory, shape, [args.seed], config, PlanCache())[0]
     origin = {"tokens": " ".join(camera.plan.tokens), "frames": str(camera.num_frames)}

@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="groups are dealt out to so many (default: 1)")
     parser.add_argument("--hours", type=float, default=24.0, metavar="H", help="time for the run (default: 24)")
-    parser.add_argument("--gpu", metavar="NAME", help="h200, h100, a100-80gb, rtx4090, ... (default: this machine's)")
+    parser.add_argument(
+        "--gpu", metavar="NAME", help="h200, h100, a100-80gb, rtx4090, ... (default: this machine's, or h100)"
+    )
     parser.add_argument("--memory", type=float, metavar="GB", help="of the GPU, if not the usual (GiB, as nvidia-smi)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 

@@ -73,6 +73,8 @@ def _check(args: argparse.Namespace) -> int:
 def _stats(args: argparse.Namespace) -> int:
     import torch
 
+    if args.show < 0:
+        raise InputError(f"--show must be at least 0, got {args.show}")
     from worldr1.data.sets import load_prompts
     from worldr1.data.similarity import nearest
     from worldr1.data.statistics import balance_table, text_statistics, text_table, token_table
@@ -187,7 +189,5 @@ def _token_counter(folder: Path | None) -> Callable[[str], int] | None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} holds no tokenizer ({error}); give the folder `tokenizer` of a Wan model."
-        ) from error
+        raise InputError(f"{folder} holds no tokenizer; give the folder `tokenizer` of a Wan model.") from error
     return lambda text: len(tokenizer(text).input_ids)

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli.places import make_folder
 from worldr1.cli.progress import tracked
-from worldr1.cli.score_rewards import add_reward_arguments, make_folder, run_rewards
+from worldr1.cli.score_rewards import add_reward_arguments, run_rewards
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from worldr1.types import Trajectory
 
 DEFAULT_FRAMES = 24
+DEFAULT_MODEL = "sfm"
 PERCEPTUAL = "mini-trunk"
 """Name, in ids, of the perceptual network; it ships in the package."""
 _COLUMNS = (
@@ -74,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reconstructor",
-        default="sfm",
+        default=DEFAULT_MODEL,
         metavar="NAME",
-        help=f"the 3D model: {', '.join(RECONSTRUCTORS)} (default: sfm, which needs no weights)",
+        help=f"the 3D model: {', '.join(RECONSTRUCTORS)} (default: {DEFAULT_MODEL}, which needs no weights)",
     )
     parser.add_argument(
         "--focal",
@@ -99,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     if args.rewards:
         _refuse_with_rewards(args)
         return run_rewards(args)
+    if args.set:
+        raise InputError("--set belongs to a recipe: give --rewards RECIPE")
     if args.prompt and args.poses:
         raise InputError("give either --prompt TEXT or --poses FILE (one of the two)")
     tokens = parse_plan(args.prompt).tokens if args.prompt else ()
@@ -133,8 +137,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_with_rewards(args: argparse.Namespace) -> None:
-    for name in ("poses", "focal", "weights"):
-        if getattr(args, name):
+    usual = {"poses": None, "focal": None, "weights": "", "reconstructor": DEFAULT_MODEL, "frames": DEFAULT_FRAMES}
+    for name, value in usual.items():
+        if getattr(args, name) != value:
             raise InputError(f"--{name} does not go with --rewards: the recipe says what its reward is made of")
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from torch import Tensor
 
+from worldr1.cli.places import make_folder
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.types import Prompt
@@ -128,14 +129,6 @@ def _at_clip_size(
             "--rewards."
         )
     return F.avg_pool2d(video, factor)
-
-
-def make_folder(path: Path) -> None:
-    """The folder of --out; raises InputError if it cannot be one."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {path} cannot be used as a folder ({error.strerror}): choose another") from error
 
 
 # ------------------------------------------------------------------------------------------------------------- output

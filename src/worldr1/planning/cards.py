@@ -5,6 +5,7 @@ sheets and architecture papers (dense tensor throughput in bfloat16 with float32
 variants); memory is what `nvidia-smi` shows.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -70,7 +71,7 @@ def find_card(name: str, *, memory_gib: float | None = None) -> Card:
         )
     if memory_gib is None:
         return CARDS[name]
-    if not memory_gib > 0:
+    if not 0 < memory_gib < math.inf:
         raise InputError(f"--memory is {memory_gib:g}: give the GPU's memory in GB.")
     return replace(CARDS[name], memory_gib=memory_gib)
 

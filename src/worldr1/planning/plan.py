@@ -83,7 +83,7 @@ class Plan:
 
 def make_plan(recipe: str, config: ExperimentConfig, card: Card, *, gpus: int, hours: float) -> Plan:
     """The plan of a recipe. Raises InputError for impossible numbers and for what plan does not know."""
-    if gpus < 1 or not hours > 0:
+    if gpus < 1 or not 0 < hours < math.inf:
         raise InputError(f"plan needs at least one GPU and a positive time, not {gpus} and {hours:g} hours.")
     job, share = Job.of(config), Share.of(config, gpus)
     speed = Speed.of(card, attention=config.model.attention, dtype=config.model.dtype, compiled=config.model.compile)

@@ -14,12 +14,11 @@ from worldr1.evaluate.records import RECORDS_FILE, Evaluation, VideoRecord
 from worldr1.reproduce.intervals import Estimate, Spread, pooled
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.measures import Measure, Source, Table, difference_of, make_table, run_values
+from worldr1.reproduce.runs import is_shorter
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
 from worldr1.train.runlog import METRICS_FILE
 
 JUDGE, JUDGING_FILE = "judge", "judging.json"
-UPDATES_FORGIVEN = 2
-"""A run of so many updates less than planned is as long: the published ones ended by minutes, after 201 to 202."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +53,7 @@ class Runs:
     @property
     def shorter(self) -> bool:
         """Whether a run is shorter than its variant is meant to be."""
-        whole = UPDATES[self.variant.length] - UPDATES_FORGIVEN
-        return any(num is not None and num < whole for num in self.updates)
+        return any(num is not None and is_shorter(num, UPDATES[self.variant.length]) for num in self.updates)
 
     @property
     def trials(self) -> list[Trial]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.ledger import Ledger
-from worldr1.reproduce.runs import TIMED_TOLERANCE, adapter_of, read_judging
+from worldr1.reproduce.runs import adapter_of, is_shorter, read_judging
 from worldr1.reproduce.variants import UPDATES, Variant
 from worldr1.train.checkpoint import RECIPE_FILE
 from worldr1.train.runlog import read_metrics
@@ -54,7 +54,7 @@ def all_runs(layout: Layout, variants: Mapping[str, Variant]) -> dict[str, list[
 
 def is_short(run: Run, variant: Variant) -> bool:
     """Whether it had fewer updates than its variant asks for."""
-    return 0 < run.updates < (1 - TIMED_TOLERANCE) * UPDATES[variant.length]
+    return run.updates > 0 and is_shorter(run.updates, UPDATES[variant.length])
 
 
 def what_was_run(runs: Mapping[str, Sequence[Run]], ledger: Sequence[Mapping[str, Any]]) -> dict[str, str]:

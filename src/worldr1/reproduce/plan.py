@@ -23,6 +23,8 @@ INFERENCE = "inference"
 CPU_RECIPE = "mini"
 CPU_UPDATES = {Length.FULL: 30, Length.HALF: 15}
 CPU_JUDGED = (36, 12)
+_OF_THE_PLAN = {"device": "--device", "train.updates": "--updates", "train.seed": "--seeds"}
+"""Keys of a recipe that differ from run to run or fix its length: their own options."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +93,9 @@ class Plan:
         """
         if updates is not None and updates < 1:
             raise InputError(f"--updates {updates} is no training: give at least 1.")
+        for text in settings:
+            if (key := text.partition("=")[0].strip()) in _OF_THE_PLAN:
+                raise InputError(f"--set {text}: use {_OF_THE_PLAN[key]}, by which the folder's plan knows {key}.")
         for name, number, least in (("--prompts", static, 1), ("--dynamic-prompts", dynamic, 0)):
             if number is not None and number < least:
                 raise InputError(f"{name} {number} leaves nothing to compare: give at least {least}.")

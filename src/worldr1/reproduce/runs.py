@@ -116,10 +116,16 @@ def has_judged(
     return bool(judged) and enough and same and {file_sha256(adapter) for adapter in adapters} <= {*judged}
 
 
+def is_shorter(num: int, planned: int) -> bool:
+    """Whether a run of `num` updates is shorter than one of `planned`, beyond what minutes leave open."""
+    return num < (1 - TIMED_TOLERANCE) * planned
+
+
 def _is_long_enough(num: int, recipe: ExperimentConfig, wanted: ExperimentConfig) -> bool:
+    planned = wanted.train.updates
     if recipe.train.max_minutes is None:
-        return num == wanted.train.updates
-    return abs(num / wanted.train.updates - 1) <= TIMED_TOLERANCE
+        return num == planned
+    return not is_shorter(num, planned) and num <= (1 + TIMED_TOLERANCE) * planned
 
 
 def _differences(recipe: ExperimentConfig, wanted: ExperimentConfig) -> list[str]:

@@ -30,6 +30,9 @@ from worldr1.protocols import VideoPolicy
 from worldr1.seeding import make_generator
 from worldr1.types import Prompt, Rollout, Trajectory
 
+MOST_STEPS = 1000
+"""Models learn from 1000 times; more steps than that fall between them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplerConfig:
@@ -61,6 +64,8 @@ class SamplerConfig:
     stays as it is, for SDE steps and their replay, evaluations and `generate` are the policy's own."""
 
     def __post_init__(self) -> None:
+        if self.num_steps > MOST_STEPS:
+            raise ConfigError(f"num_steps is {self.num_steps}: give at most {MOST_STEPS}.")
         last = self.final_index
         if not 0 <= self.first_index <= last <= self.num_steps - 2:
             raise ConfigError(

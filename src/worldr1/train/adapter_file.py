@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from worldr1.config import parse_config
-from worldr1.errors import InputError
+from worldr1.errors import ConfigError, InputError
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.train.checkpoint import write_tensors
 
@@ -42,6 +42,10 @@ class LoraConfig:
     """Strength; the product B A is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
     """Names of linear layers; these are the projections of self- and cross-attention (attn1, attn2) of every block."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"rank is {self.rank}: give at least 1.")
 
     @property
     def scale(self) -> float:

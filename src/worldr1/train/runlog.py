@@ -32,11 +32,11 @@ class RunLog:
     """Writes one run's folder. Make one with `create` or `resume`; use it as a context manager."""
 
     def __init__(self, run_dir: Path, lock: RunLock) -> None:
-        """Opens the metrics of an existing run folder for appending. lock: the folder's, given back by `close`."""
+        """Of an existing run folder. lock: the folder's, given back by `close`."""
         self.run_dir, self._lock = run_dir, lock
         self.previews = run_dir / PREVIEWS
         self.previews.mkdir(exist_ok=True)
-        self._metrics = (run_dir / METRICS_FILE).open("a", encoding="utf-8")
+        (run_dir / METRICS_FILE).touch()
 
     @classmethod
     def create(cls, out: str | Path, *, recipe: str) -> Self:
@@ -89,16 +89,14 @@ class RunLog:
         """Appends one update's metrics (`update` must be among them), on disk at once. Non-finite numbers are null."""
         if "update" not in metrics:
             raise ValueError("metrics need the key 'update'")
-        self._metrics.write(json.dumps({key: _strict(value) for key, value in metrics.items()}) + "\n")
-        self._metrics.flush()
-        os.fsync(self._metrics.fileno())
+        with (self.run_dir / METRICS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({key: _strict(value) for key, value in metrics.items()}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Closes the metrics file and lets others into the folder."""
-        try:
-            self._metrics.close()
-        finally:
-            self._lock.close()
+        """Lets others into the folder."""
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self

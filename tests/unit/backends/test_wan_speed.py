@@ -295,9 +295,6 @@ def test_the_rounded_network_keeps_a_kernel_that_was_chosen_for_bfloat16(
 ) -> None:
     policy = WanPolicy.from_folder(published_wan_folder, dtype=dtype)
     policy.choose_attention("math")
-    used = {
-        module.processor._attention_backend
-        for module in policy.rounded().transformer.modules()
-        if hasattr(getattr(module, "processor", None), "_attention_backend")
-    }
+    processors: list[Any] = [getattr(module, "processor", None) for module in policy.rounded().transformer.modules()]
+    used = {one._attention_backend for one in processors if hasattr(one, "_attention_backend")}
     assert used == {AttentionBackendName._NATIVE_MATH if kept else None}

@@ -213,6 +213,7 @@ def test_bad_poses_are_one_sentence_and_exit_code_2(
     [
         (["camera", "--prompt", "Camera zoom in."], "unknown camera move 'zoom in'"),
         (["camera", "--prompt", PROMPT, "--frames", "0"], "--frames must be at least 1"),
+        (["camera", "--prompt", PROMPT, "--frames", "1000000000"], "--frames must be at most 100,000"),
         (["camera", "--prompt", PROMPT, "--plot", "path.jpg"], "ends in .png"),
         (["camera", "--prompt", PROMPT, "--plot", "missing/path.png"], "folder missing does not exist"),
         (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--width", "100"], "multiple of 16, got 100: use 96"),
@@ -221,6 +222,7 @@ def test_bad_poses_are_one_sentence_and_exit_code_2(
         (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--frames", "-3"], "4 k + 1, got -3: use 1"),
         (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--strength", "1.1"], "between 0 and 1"),
         (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--channels", "0"], "--channels must be at least 1"),
+        (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--channels", "1000000"], "more than any model takes"),
         (["noise", "--prompt", PROMPT, "--out", "n.safetensors", "--spatial-stride", "7"], "must divide"),
         (["noise", "--prompt", "Camera tilt up.", "--out", "n.safetensors"], "unknown camera move 'tilt up'"),
         (["noise", "--prompt", PROMPT, "--out", "missing/n.safetensors"], "folder missing does not exist"),

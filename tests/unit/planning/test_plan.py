@@ -206,13 +206,14 @@ def test_damaged_folders_and_other_models_are_refused(tiny_wan_folder: Path, tmp
 
 
 def test_impossible_numbers_are_refused() -> None:
-    for numbers in ({"gpus": 0}, {"hours": 0.0}, {"hours": float("nan")}):
+    for numbers in ({"gpus": 0}, {"hours": 0.0}, {"hours": float("nan")}, {"hours": float("inf")}):
         with pytest.raises(InputError, match="at least one GPU and a positive time"):
             plan(**numbers)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"knows no GPU 'h300': choose one of h200"):
         find_card("h300")
-    with pytest.raises(InputError, match="--memory is 0"):
-        find_card("h100", memory_gib=0.0)
+    for memory in (0.0, float("inf")):
+        with pytest.raises(InputError, match=f"--memory is {memory:g}"):
+            find_card("h100", memory_gib=memory)
     assert find_card("h100", memory_gib=40.0).memory_gib == 40.0
 
 

@@ -16,7 +16,7 @@ from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.needs import needed
 from worldr1.reproduce.plan import Plan
 from worldr1.reproduce.prices import H200
-from worldr1.reproduce.runs import RunState, look
+from worldr1.reproduce.runs import RunState, is_shorter, look
 from worldr1.reproduce.variants import VARIANTS, Length
 
 FULL, HALF = VARIANTS["full"], VARIANTS["half"]
@@ -208,6 +208,19 @@ def test_a_plan_is_kept_and_another_one_refused(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(InputError, match="is damaged"):
         Plan.load(path)
+
+
+@pytest.mark.parametrize(("num", "planned", "shorter"), [(191, 202, True), (192, 202, False), (95, 100, False)])
+def test_minutes_leave_a_twentieth_of_a_length_open(num: int, planned: int, shorter: bool) -> None:
+    assert is_shorter(num, planned) is shorter
+
+
+@pytest.mark.parametrize(
+    ("text", "option"), [("train.updates=3", "--updates"), ("train.seed = 4", "--seeds"), ("device=cpu", "--device")]
+)
+def test_what_the_plan_decides_is_no_setting(text: str, option: str) -> None:
+    with pytest.raises(InputError, match=f"^--set {text}: use {option}"):
+        Plan.make("cpu", settings=(text,))
 
 
 def test_a_smaller_plan_is_not_the_published_one() -> None:

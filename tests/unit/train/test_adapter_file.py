@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from worldr1.backends.mini import mini_base
 from worldr1.build import load_experiment
-from worldr1.errors import InputError
+from worldr1.errors import ConfigError, InputError
 from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.shipped import shipped_adapter
 from worldr1.train.adapter_file import (
@@ -181,3 +181,8 @@ def test_a_target_is_a_whole_ending_of_a_layer_s_name() -> None:
     assert [config.is_target(n) for n in ("ffn.net.0.proj", "ffn.net.2", "proj_out", "time_proj", "ffn.net.12")] == [
         True, True, True, False, False,
     ]  # fmt: skip
+
+
+def test_a_lora_has_a_width() -> None:
+    with pytest.raises(ConfigError, match=r"^rank is 0: give at least 1\.$"):
+        LoraConfig(rank=0)

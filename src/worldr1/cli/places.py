@@ -1,0 +1,32 @@
+"""Whether a command can write where it was told to, asked before its work begins: a wrong name should not cost minutes.
+
+`option` is the argument that named the place, for the sentence.
+"""
+
+import os
+from pathlib import Path
+
+from worldr1.errors import InputError
+
+
+def check_file(path: Path, *, option: str = "--out") -> None:
+    """Raises InputError if no file can be written there; writes nothing.
+
+    The folder too must be writable: files are written beside their place and moved there whole.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist: create it or choose another {option}")
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder: give a file name")
+    if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
+        raise InputError(f"{path} cannot be written: choose another {option}")
+
+
+def make_folder(path: Path, *, option: str = "--out") -> None:
+    """Makes the folder. Raises InputError if it cannot be one, or takes no files."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be used as a folder ({error.strerror}): choose another") from error
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{option} {path} cannot be used as a folder (Permission denied): choose another")
