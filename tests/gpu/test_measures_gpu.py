@@ -1,0 +1,46 @@
+"""Every measure of a video on the GPU: the values of the CPU, and 3DGS optimisation, which only a GPU has."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from evaluated_folders import clip_with_geometry
+from torch import Tensor
+
+from worldr1.backends.mini import load_distance
+from worldr1.build import build_renderer
+from worldr1.camera.trajectory import synthesize
+from worldr1.evaluate.metrics import JudgedClip, measure
+from worldr1.evaluate.metrics.splat_fit import FitConfig
+
+pytestmark = pytest.mark.gpu
+
+
+def judged(device: str) -> list[JudgedClip]:
+    """A rendered clip with its true geometry, and one whose every other frame is shifted sideways."""
+    video, geometry = clip_with_geometry(1, "orbit_left")
+    shifted = torch.stack([torch.roll(frame, 2 * (i % 2), dims=-1) for i, frame in enumerate(video)])
+    moved = {one.name: getattr(geometry, one.name) for one in fields(geometry)}
+    there = replace(geometry, **{name: x.to(device) for name, x in moved.items() if isinstance(x, Tensor)})
+    path = synthesize(("orbit_left",), len(video))
+    return [
+        JudgedClip(video=clip.to(device), fps=8.0, requested=path, reconstruction=there) for clip in (video, shifted)
+    ]
+
+
+def test_every_measure_is_that_of_the_cpu() -> None:
+    on_cpu, on_gpu = (
+        measure(judged(device), renderer=build_renderer(device), perceptual=load_distance(device))
+        for device in ("cpu", "cuda")
+    )
+    for cpu, gpu in zip(on_cpu, on_gpu, strict=True):
+        assert len(cpu) > 15 and cpu.keys() == gpu.keys()
+        for name, value in cpu.items():
+            assert gpu[name] == pytest.approx(value, rel=0.01, abs=2e-3), name
+
+
+def test_an_optimised_scene_explains_more_and_a_swimming_video_less() -> None:
+    names = ["psnr_all_db", "psnr_fit_all_db", "psnr_fit_holdout_db"]
+    good, swimming = measure(judged("cuda"), renderer=build_renderer("cuda"), names=names, fit=FitConfig(steps=300))
+    assert good["psnr_fit_all_db"] > good["psnr_all_db"] + 2
+    assert good["psnr_fit_holdout_db"] > swimming["psnr_fit_holdout_db"] + 1
