@@ -103,7 +103,7 @@ def test_an_interrupt_says_how_to_go_on(
 
 def test_another_evaluation_in_the_same_folder_is_refused(whole: Path, capsys: Lines) -> None:
     assert main([*TWO, "--seed", "1", "--out", str(whole)]) == 2
-    assert "holds an evaluation of another settings" in capsys.readouterr().err
+    assert "holds another evaluation (it differs in settings)" in capsys.readouterr().err
 
 
 def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(

@@ -84,7 +84,8 @@ class EvaluationFolder:
             begun = cls.load(path)
             if other := _differences(begun.facts, facts):
                 raise InputError(
-                    f"{path} holds an evaluation of another {other[0]}; give another --out, or delete the folder."
+                    f"{path} holds another evaluation (it differs in {', '.join(other)}): "
+                    "give another --out, or delete the folder."
                 )
             records = path / RECORDS_FILE
             if records.exists():  # a line that a kill cut off must not grow together with the next

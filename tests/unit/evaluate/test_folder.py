@@ -58,7 +58,7 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_is_whole(tmp_path):
 def test_another_evaluation_is_not_mixed_in(tmp_path):
     EvaluationFolder.create(tmp_path, FACTS)
     EvaluationFolder.create(tmp_path, replace(FACTS, seconds={"judging": 3.0}, machine="another"))
-    with pytest.raises(InputError, match="another suite_sha256"):
+    with pytest.raises(InputError, match="differs in suite_sha256"):
         EvaluationFolder.create(tmp_path, replace(FACTS, suite_sha256="11"))
 
 
