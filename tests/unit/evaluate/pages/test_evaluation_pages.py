@@ -140,7 +140,7 @@ def test_the_command_prints_a_table_or_json_and_refuses_in_one_sentence(
         ([folders[0]], "Give two folders"),
         (["mine", "yours"], "worldr1 evaluate --out mine"),
         ([*folders, "--metric", "fid"], "No video has the metric 'fid'"),
-        ([*folders, "--out", str(tmp_path / "no" / "page.html")], "no folder"),
+        ([*folders, "--out", str(tmp_path / "no" / "page.html")], "no does not exist: create it"),
     ):
         assert main(["compare", *wrong]) == 2
         said = capsys.readouterr()
