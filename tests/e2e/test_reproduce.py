@@ -90,6 +90,8 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     (tmp_path / "file").touch()
     cases = [
         (["no-phas"], "did you mean 'no-phase'"),
+        (["--updates", "3"], "nothing is run without a claim"),
+        (["--budget", "9", "--out", "new"], "nothing is run without a claim"),
         (["no-gen", "--all"], "--all stands for every claim"),
         (["no-gen", "--out", "file"], "--out file is a file: give a folder"),
         (["no-gen", "--seeds", "0"], "--seeds 0 is not possible"),

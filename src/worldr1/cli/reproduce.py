@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out} is a file: give a folder")
     claims = list(CLAIMS) if args.all else list(dict.fromkeys(args.claims))
     if not claims:
+        if _smaller(args) or args.budget is not None or args.side_by_side is not None:
+            raise InputError("nothing is run without a claim: name some, or give --all (no options: the list of them)")
         return _list(args)
     return _reproduce(args, claims)
 
