@@ -1,18 +1,24 @@
 """Puts what was found into the repository: python -m worldr1.reproduce.publish DIR docs
 
-DIR's findings.json becomes docs/reproduction.json, and the tables of docs/reproduction.md are made anew of it.
+DIR's findings.json becomes docs/reproduction.json, and the tables of docs/reproduction.md are made anew of it; its
+ledger, every attempt in it, becomes docs/reproduction-ledger.jsonl.
 """
 
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from worldr1.reproduce.finding import Finding
 from worldr1.reproduce.findings_file import load_findings, save_findings
+from worldr1.reproduce.inventory import read_ledger
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.markdown import claims_table, contrasts_table
 
-JSON, PAGE = "reproduction.json", "reproduction.md"
+JSON, PAGE, LEDGER = "reproduction.json", "reproduction.md", "reproduction-ledger.jsonl"
+_PLACE = re.compile(r"/\S*/(?=(runs|judged|films|measured)/)")
+"""Where a folder lay on the machine that made it: nobody else's concern."""
 BEGIN, END = "<!-- made by worldr1.reproduce.publish -->", "<!-- end of what is made -->"
 
 
@@ -27,12 +33,15 @@ def with_tables(page: str, findings: Sequence[Finding]) -> str:
 
 
 def publish(layout: Layout, docs: Path) -> None:
-    """Writes both files. Raises InputError if nothing was found there yet."""
+    """Writes the three files. Raises InputError if nothing was found there yet."""
     findings = load_findings(layout.findings)
+    attempts, _ = read_ledger(layout)
     page = docs / PAGE
     text = with_tables(page.read_text(encoding="utf-8"), findings)
     save_findings(docs / JSON, findings)
     page.write_text(text, encoding="utf-8")
+    lines = (_PLACE.sub("", json.dumps(attempt)) for attempt in attempts)
+    (docs / LEDGER).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """docs/reproduction.md says what the code decides by, what the published runs let expect, and what the rest costs."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,11 +39,17 @@ def test_publishing_puts_the_tables_of_a_folder_into_the_page(tmp_path: Path) ->
         folder.mkdir()
     (docs / publish.PAGE).write_text(f"before\n{publish.BEGIN}\nstale\n{publish.END}\nafter\n")
     save_findings(layout.findings, load_findings(DOCS / publish.JSON)[:1])
+    attempt = {"job": "judge half, seed 0", "kind": "judge", "start": "2026-11-30T13:28:54+00:00", "outcome": "failed"}
+    error = {"error": "/home/me/made/films/base/videos/004.mp4 cannot be read", "log": "/home/me/made/judged/half.log"}
+    layout.ledger.write_text(json.dumps(attempt | error) + "\n")
     publish.publish(layout, docs)
     text = (docs / publish.PAGE).read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
     assert text.count("| `main-gain`: ") == 1 and "no-gen" not in text
     assert load_findings(docs / publish.JSON) == load_findings(layout.findings)
+    (line,) = (docs / publish.LEDGER).read_text().splitlines()
+    assert json.loads(line)["outcome"] == "failed"
+    assert "films/base/videos/004.mp4 cannot be read" in line and "/home/me" not in line
 
 
 def beyond_the_published_runs(claims: Iterable[Claim], seeds: int = 3) -> int:
