@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worldr1.cli.places import check_parent
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
@@ -88,8 +89,7 @@ def _base(model: str | None) -> Path | None:
 
 
 def _check_place(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise InputError(f"the folder {out.parent} does not exist: create it or choose another --out")
+    check_parent(out)
     if not os.access(out.parent, os.W_OK):
         raise InputError(f"the folder {out.parent} cannot be written: choose another --out")
 

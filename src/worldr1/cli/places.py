@@ -9,13 +9,18 @@ from pathlib import Path
 from worldr1.errors import InputError
 
 
+def check_parent(path: Path, *, option: str = "--out") -> None:
+    """Raises InputError if there is no folder to put it into."""
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist: create it or choose another {option}")
+
+
 def check_file(path: Path, *, option: str = "--out") -> None:
     """Raises InputError if no file can be written there; writes nothing.
 
     The folder too must be writable: files are written beside their place and moved there whole.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: create it or choose another {option}")
+    check_parent(path, option=option)
     if path.is_dir():
         raise InputError(f"{option} {path} is a folder: give a file name")
     if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):

@@ -25,6 +25,8 @@ runs that they need, judges them, and writes findings.json and one page into --o
 then seed 1 of every variant: a --budget that ends early leaves something of each claim. It can be stopped at any time
 (Ctrl-C); the same command goes on, and runs that are there are used again. The first start fixes how long the runs of a
 folder are."""
+MPS_PIPES = "/tmp/nvidia-mps"
+"""CUDA's own default of CUDA_MPS_PIPE_DIRECTORY, fixed by NVIDIA on every machine whatever TMPDIR says."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -317,7 +319,7 @@ def _per_card(slots: "Sequence[Slot]") -> int:
 
 def _has_mps() -> bool:
     """Whether NVIDIA's MPS daemon serves the jobs' GPUs: by its socket, where CUDA looks for it."""
-    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps") / "control").is_socket()
+    return (Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or MPS_PIPES) / "control").is_socket()
 
 
 def _cards() -> list[str]:

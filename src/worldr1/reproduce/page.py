@@ -242,11 +242,7 @@ def _not_measured(findings: Sequence[Finding]) -> str:
     rows = [
         html_row(
             [
-                (
-                    "name",
-                    "",
-                    f'<th scope="row"><a href="#claim-{escape(finding.claim)}">{escape(finding.title)}</a></th>',
-                ),
+                ("name", "", f'<th scope="row">{_link(finding)}</th>'),
                 ("says", "the paper:", f"<div>{escape(finding.says)}</div>"),
                 ("value", "price", price(finding.missing_minutes)),
                 ("command", "", f"<code>worldr1 reproduce {escape(finding.claim)}</code>"),

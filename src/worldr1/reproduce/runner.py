@@ -122,8 +122,8 @@ class Runner:
 
     def rest_minutes(self, jobs: Sequence[Job]) -> float:
         """Expected until these jobs are done, and those that run: they share the slots."""
-        now = time.monotonic()
-        running = {one.job.name: max(0.0, one.expected_s - (now - one.begin)) / 60 for one in self._running.values()}
+        clock = time.monotonic()
+        running = {one.job.name: max(0.0, one.expected_s - (clock - one.begin)) / 60 for one in self._running.values()}
         planned = [Planned(job.name, self.minutes(job), job.after) for job in jobs]
         return minutes_until_done(planned, running, len(self.slots))
 

@@ -142,14 +142,14 @@ def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> t
         )
         for name in (other, variant)
     ]
+    found = {measure: evidence.difference(variant, measure, control=control) for measure in BESIDE}
     gains = evidence.difference(variant, PSNR, gains=True, control=control)
-    if not math.isclose(gains.value, evidence.difference(variant, PSNR, control=control).value, abs_tol=1e-6):
+    if not math.isclose(gains.value, found[PSNR].value, abs_tol=1e-6):
         text = f"gain over its own base, {_with_unit(PSNR)}"
         rows.append(_difference(variant, f"gain.{PSNR.name}", text, gains, PSNR))
-    for measure in BESIDE:
-        found = evidence.difference(variant, measure, control=control)
-        if found.num:
-            rows.append(_difference(variant, measure.name, _with_unit(measure), found, measure))
+    for measure, estimate in found.items():
+        if estimate.num:
+            rows.append(_difference(variant, measure.name, _with_unit(measure), estimate, measure))
     return tuple(rows)
 
 
