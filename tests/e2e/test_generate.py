@@ -216,6 +216,7 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path, capsys: Lines) ->
         (["--out", "a.gif"], ".mp4"),
         (["--out", "no/such/folder/a.mp4"], "no/such/folder does not exist"),
         (["--out", "folder.mp4"], "is a folder"),
+        (["--seeds", "1", "2", "1"], "--seeds 1 is given twice: give different ones"),
         (["--num", "0"], "--num must be at least 1"),
         (["--steps", "1"], "--steps must be at least 2"),
         (["--upscale", "0"], "--upscale must be at least 1"),

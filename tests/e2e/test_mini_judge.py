@@ -202,6 +202,8 @@ def test_what_cannot_be_judged_is_one_sentence(
         (["--run", str(tmp_path / "nowhere"), *out], "holds no run: give the folder that train --out wrote"),
         (["--run", str(run), str(other), *out], "judge them one by one"),
         (["--run", str(run), str(run), "--lora", adapter, *out], "give one --run folder"),
+        (["--run", str(run), f"{run}/../{run.name}", *out], "is given twice: give different ones"),
+        (["--run", str(run), "--seeds", "3", "3", *out], "--seeds 3 is given twice: give different ones"),
         (["--run", str(other), *out], "There is no adapter file"),
         (["--run", str(run), "--best-of", "0", *out], "choose among at least 1"),
         (["--run", str(run), "--best-of", "2", "--frames", "33", *out], "leave out their size"),

@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     camera = requested_camera(args)
     trajectory = camera.trajectory
     if args.plot is not None:
-        _check_plot(args.plot)
+        check_file(args.plot, option="--plot", suffix=".png")
+    if args.poses is not None and args.out is not None and args.out.exists() and args.out.samefile(args.poses):
+        raise InputError(f"--out {args.out} is the --poses file itself: choose another --out")
     if args.out is not None or args.plot is not None:
         if trajectory is None:
             verb = "plot" if args.out is None else "write"
@@ -57,12 +59,6 @@ def run(args: argparse.Namespace) -> int:
     if written:
         print("", *written, sep="\n")
     return 0
-
-
-def _check_plot(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise InputError(f"--plot writes a PNG: give a file name that ends in .png, not {path.name!r}")
-    check_file(path, option="--plot")
 
 
 def _record(prompt: str, plan: CameraPlan, trajectory: Trajectory | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from worldr1.cli.options import check_distinct
 from worldr1.cli.places import check_file
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="of what is evaluated here: the suite's first N prompts")
     parser.add_argument(
-        "--out", type=Path, default=DEFAULT_PAGE, metavar="FILE", help=f"the page (default: {DEFAULT_PAGE})"
+        "--out", type=Path, default=DEFAULT_PAGE, metavar="FILE.html", help=f"the page (default: {DEFAULT_PAGE})"
     )
     parser.add_argument("--metric", metavar="NAME", help="chooses the largest gains and losses (default: the PSNR)")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -46,9 +47,12 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.folders) < 2:
         raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
-    check_file(args.out)
+    check_distinct(args.folders, what="the evaluation")
+    check_file(args.out, suffix=".html")
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit must be at least 1, got {args.limit}")
+    if args.limit is not None and not any(_is_named(name) for name in args.folders):
+        raise InputError("--limit is of what is evaluated here, and these folders are evaluated already: leave it out")
     _check_metric(args)
     folders = [resolve(name, limit=args.limit) for name in args.folders]
     comparison = compare_folders(folders, metric=args.metric)
@@ -77,15 +81,22 @@ def _check_metric(args: argparse.Namespace) -> None:
         raise InputError(f"There is no metric {args.metric!r}; known are: {', '.join(LABELS)}.")
 
 
+def _is_named(name: str) -> bool:
+    """Whether it is one of `NAMED`; a folder that is called so comes first."""
+    from worldr1.cli.evaluate import NAMED
+
+    return name in NAMED and not Path(name).exists()
+
+
 def resolve(name: str, *, limit: int | None = None) -> "EvaluationFolder":
     """The evaluation that a user named: a folder, or one of `NAMED`, which is evaluated if need be.
 
     Raises InputError if there is none.
     """
-    from worldr1.cli.evaluate import NAMED, evaluate_named
+    from worldr1.cli.evaluate import evaluate_named
     from worldr1.evaluate.folder import EvaluationFolder
 
-    if name in NAMED and not Path(name).exists():
+    if _is_named(name):
         return evaluate_named(name, limit=limit)
     if not Path(name).is_dir():
         raise InputError(f"There is no folder {name}; make it with `worldr1 evaluate --out {name}`, or give another.")

@@ -23,7 +23,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="load what this recipe (packaged name or TOML file) names and check that it does what it must: minutes",
     )
     group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
-    group.add_argument("--out", type=Path, metavar="FILE", help="the report (default: doctor-RECIPE.json)")
+    group.add_argument("--out", type=Path, metavar="FILE.json", help="the report (default: doctor-RECIPE.json)")
 
 
 def refuse_without_recipe(args: argparse.Namespace) -> None:
@@ -43,7 +43,7 @@ def run_recipe(args: argparse.Namespace) -> int:
 
     config = load_experiment(args.recipe, tuple(args.set))
     out = args.out or Path(f"doctor-{Path(args.recipe).stem}.json")
-    check_file(out)
+    check_file(out, suffix=".json")
     start = time.perf_counter()
     findings = check_recipe(config, say=lambda line: print(line, file=sys.stderr))
     record = make_record(args.recipe, config, findings, time.perf_counter() - start)

@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from worldr1 import __version__
-from worldr1.cli.evaluate_sources import Source, find_source, num_samples
+from worldr1.cli.evaluate_sources import TRUTH, Source, find_source, num_samples
 from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_judge_model
 from worldr1.cli.model_options import MINI, add_model_arguments
+from worldr1.cli.options import refuse_unread
 from worldr1.cli.places import make_folder
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("samples", "limit"):
         if (number := getattr(args, name)) is not None and number < 1:
             raise InputError(f"--{name} must be at least 1, got {number}")
+    _refuse_unread(args)
     if args.export_suite is not None:
         return _export(args, suite)
     folder = _evaluate(args, suite)
@@ -79,6 +81,22 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.flush()  # the numbers are there while the page is made
     print(f"report: {_write_report(folder, suite)}", file=sys.stderr)
     return 0
+
+
+def _refuse_unread(args: argparse.Namespace) -> None:
+    """Raises InputError for options that say how a model samples where none does, or how to judge where nobody does."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    usual = parser.parse_args([])
+    sampling = ("weights", "dtype", "attention", "compile", "negative_prompt", "lora", "samples", "set")
+    if args.export_suite is not None:
+        read = {"export_suite", "suite", "samples", "set"}
+        unread = [name for name in vars(usual) if name not in read]
+        refuse_unread(args, usual, unread, why="--export-suite writes the whole suite, and evaluates nothing")
+    elif args.videos is not None:
+        refuse_unread(args, usual, ("model", *sampling, "seed"), why="--videos are made already")
+    elif args.model == TRUTH:
+        refuse_unread(args, usual, sampling, why=f"--model {TRUTH} is rendered once, by no model")
 
 
 def evaluate_named(name: str, *, limit: int | None = None) -> "EvaluationFolder":

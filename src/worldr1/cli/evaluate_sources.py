@@ -217,8 +217,6 @@ def _truth(args: argparse.Namespace, suite: Suite) -> Source:
 
     if not suite.mini:
         raise InputError(f"--model {TRUTH} renders the mini world's scenes: give --suite mini, not {suite.name}.")
-    if args.lora or args.set or args.samples > 1:
-        raise InputError(f"--model {TRUTH} is rendered once, by no model: leave out --lora, --set and --samples.")
     return _Rendered(
         title=args.title or "rendered truth",
         facts={"model": TRUTH},
@@ -259,8 +257,6 @@ class _MadeElsewhere(Source):
 def _made_elsewhere(args: argparse.Namespace, suite: Suite) -> Source:
     from worldr1.evaluate.suites.manifest import read_manifest
 
-    if args.model != MINI or args.lora or args.set or args.samples > 1:
-        raise InputError("--videos are made already: leave out --model, --lora, --samples and --set.")
     made = read_manifest(args.videos, suite)
     if args.limit is not None:
         first = {prompt.id for prompt in suite.prompts[: args.limit]}

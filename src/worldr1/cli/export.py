@@ -6,14 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldr1.cli.places import check_parent
+from worldr1.cli.places import check_file, check_parent
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.train.merging import Merged
 
-_SUFFIX = ".safetensors"
 _ABOUT = """native: the original Wan repository's names, with alpha; ComfyUI and diffusers both read it. diffusers: the
 names and metadata that WanPipeline.load_lora_weights reads, which is also what train writes. merged: a whole pipeline
 folder with the LoRA in its weights, each in the type it had; it is as large as the base. A model card is written beside
@@ -88,18 +87,10 @@ def _base(model: str | None) -> Path | None:
     return folder
 
 
-def _check_place(out: Path) -> None:
-    check_parent(out)
-    if not os.access(out.parent, os.W_OK):
-        raise InputError(f"the folder {out.parent} cannot be written: choose another --out")
-
-
 def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -> None:
-    if out.suffix != _SUFFIX:
-        raise InputError(f"--out writes one file: give a name that ends in {_SUFFIX}, not {out.name!r}")
-    _check_place(out)
-    if out.is_dir() or card.is_dir():
-        raise InputError(f"{out if out.is_dir() else card} is a folder: choose another --out")
+    check_file(out, suffix=".safetensors")
+    if card.is_dir():
+        raise InputError(f"{card} is a folder: choose another --out")
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out} is the LoRA itself: choose another --out")
     for path in (out, card):
@@ -108,7 +99,9 @@ def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -
 
 
 def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
-    _check_place(out)
+    check_parent(out)
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"the folder {out.parent} cannot be written: choose another --out")
     here, there = out.resolve(), base.resolve()
     if here == there or here in there.parents or there in here.parents:
         raise InputError(f"--out {out} and the base {base} lie in one another: choose another --out")

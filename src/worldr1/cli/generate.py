@@ -20,14 +20,14 @@ from worldr1.cli.model_options import (
     add_model_arguments,
     euler_steps,
 )
+from worldr1.cli.options import check_distinct
 from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
 from worldr1.video_io import MOST_FRAME_PIXELS
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
-    from worldr1.build import ExperimentConfig
-    from worldr1.cli.filming import Shot
+    from worldr1.cli.filming import Film, Shot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,37 +96,35 @@ def run(args: argparse.Namespace) -> int:
         upscale=upscale,
     )
     make(film, shots)
-    _report(args, tokens, config, shots)
+    _report(args, tokens, film, shots)
     return 0
 
 
-def _report(args: argparse.Namespace, tokens: tuple[str, ...], config: "ExperimentConfig", shots: list["Shot"]) -> None:
-    path = requested_path(tokens, config.clip.frames)
-    strength = config.noise.strength if path is None else config.noise.strength_for(path)
+def _report(args: argparse.Namespace, tokens: tuple[str, ...], film: "Film", shots: list["Shot"]) -> None:
+    config = film.config
     if args.json:
         videos = [{"path": str(shot.file), "seed": shot.seed, "index": shot.index} for shot in shots]
-        facts = {"tokens": tokens, "strength": strength, "guidance": config.model.guidance}
+        facts = {"tokens": tokens, "strength": film.strength, "guidance": config.model.guidance}
         facts |= {"transport": config.noise.transport, "steps": config.sampler.num_steps}
         print(json.dumps({"videos": videos, "prompt": args.prompt, "model": args.model, **facts}))
         return
     moves = ", then ".join(tokens) or "no camera words, so the camera is free"
-    print(f"camera: {moves}; noise strength {strength}, guidance {config.model.guidance}")
+    print(f"camera: {moves}; noise strength {film.strength}, guidance {config.model.guidance}")
     print(*(shot.file for shot in shots), sep="\n")
 
 
 def _seeds(args: argparse.Namespace) -> list[tuple[int, int]]:
     """Seed and index of every video."""
     if args.seeds is not None:
+        check_distinct(args.seeds, what="--seeds")
         return [(seed, 0) for seed in args.seeds]
     return [(args.seed or 0, index) for index in range(args.num or 1)]
 
 
 def _files(out: Path, num: int) -> list[Path]:
-    if out.suffix.lower() != ".mp4":
-        raise InputError(f"--out writes an mp4: give a file name that ends in .mp4, not {out.name!r}")
     files = [out] if num == 1 else [out.with_name(f"{out.stem}-{index:03d}{out.suffix}") for index in range(num)]
     for file in files:
-        check_file(file)
+        check_file(file, suffix=".mp4")
     return files
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from worldr1.cli.options import check_distinct
+from worldr1.cli.places import make_folder
 from worldr1.cli.progress import bar
 from worldr1.digests import file_sha256
 from worldr1.errors import InputError
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.best_of is not None and args.best_of < 1:
         raise InputError(f"--best-of {args.best_of} is no video: choose among at least 1.")
+    check_distinct(args.seeds or (), what="--seeds")
     device, config = choose_device(args.device), _recipe(args.run, with_reward=args.best_of is not None)
     config = _with_clip(args, config)
     adapters = _adapters(args)
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(prompts)} prompts, {len(adapters)} adapter(s), on {device}", file=sys.stderr)
     policies = [build_policy(config.model, device, lora=lora) for lora in (None, *adapters)]
     policies[0].latent_shape(*_clip(config))  # that the model can make such clips, before the truth is rendered
+    make_folder(args.out)
     seeds = args.seeds or [config.prompts.seed]
     best_of = None if args.best_of is None else (args.best_of, build_reward(config.reward, device, config.clip))
     known = _known(args, config, device, prompts, adapters)
@@ -174,6 +178,7 @@ def _adapters(args: argparse.Namespace) -> list[Path]:
     if args.lora is not None and len(args.run) > 1:
         raise InputError("--lora stands in for the result of one run: give one --run folder.")
     found = [args.lora] if args.lora is not None else [folder / FINAL / ADAPTER_FILE for folder in args.run]
+    check_distinct(args.run, what="--run")  # as two runs they would make the intervals too narrow
     for path in found:
         read_adapter(path)  # before minutes of filming
     return found

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     Raises InputError for bad words, sizes or files.
     """
     _check_sizes(args)
-    check_file(args.out)
+    check_file(args.out, suffix=".safetensors")
     camera = requested_camera(args)
     if args.poses is not None:
         _check_frames(camera.num_frames, f"the number of poses in {args.poses}")

@@ -15,14 +15,17 @@ def check_parent(path: Path, *, option: str = "--out") -> None:
         raise InputError(f"the folder {path.parent} does not exist: create it or choose another {option}")
 
 
-def check_file(path: Path, *, option: str = "--out") -> None:
+def check_file(path: Path, *, option: str = "--out", suffix: str = "") -> None:
     """Raises InputError if no file can be written there; writes nothing.
 
     The folder too must be writable: files are written beside their place and moved there whole.
+    suffix: that the name must have, because the command writes that format whatever the name says.
     """
     check_parent(path, option=option)
     if path.is_dir():
         raise InputError(f"{option} {path} is a folder: give a file name")
+    if suffix and path.suffix.lower() != suffix:
+        raise InputError(f"{option} needs a name that ends in {suffix}, not {path.name!r}")
     if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
         raise InputError(f"{path} cannot be written: choose another {option}")
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.cli.options import check_distinct
+from worldr1.cli.places import check_file
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked. Raises InputError for sets with faults and for files that cannot be read."""
+    for name, what in (("sets", "the set"), ("against", "--against"), ("beside", "--beside")):
+        check_distinct(getattr(args, name, ()), what=what)
     return {"check": _check, "stats": _stats, "write": _write}[args.action](args)
 
 
@@ -75,6 +79,8 @@ def _stats(args: argparse.Namespace) -> int:
 
     if args.show < 0:
         raise InputError(f"--show must be at least 0, got {args.show}")
+    if args.plot is not None:
+        check_file(args.plot, option="--plot", suffix=".svg")
     from worldr1.data.sets import load_prompts
     from worldr1.data.similarity import nearest
     from worldr1.data.statistics import balance_table, text_statistics, text_table, token_table
@@ -90,8 +96,10 @@ def _stats(args: argparse.Namespace) -> int:
             found["enriched"] = text_statistics(long)
     if prompts:
         found["other prompts"] = text_statistics([_scene(text) for text in prompts])
+    names = [path.name for path in args.beside]
     for path in args.beside:
-        found[path.name] = text_statistics([_scene(prompt.text) for prompt in load_prompts(str(path))])
+        label = path.name if names.count(path.name) == 1 else str(path)
+        found[label] = text_statistics([_scene(prompt.text) for prompt in load_prompts(str(path))])
     print(text_table(found))
     if args.plot is not None:
         _plot(args.plot, records)
@@ -147,8 +155,6 @@ def _plot(path: Path, records: "Sequence[SceneRecord]") -> None:
 
     if not records:
         raise InputError("--plot draws domains and cameras: name a packaged set or a .jsonl file of ours.")
-    if path.suffix != ".svg" or not path.parent.is_dir():
-        raise InputError(f"--plot {path}: give a .svg file in a folder that exists.")
     path.write_text(stats_svg(records), encoding="utf-8")
     print(f"plot: {path}")
 

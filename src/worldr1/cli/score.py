@@ -14,6 +14,7 @@ from rich.table import Table
 
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli.options import check_distinct, refuse_unread
 from worldr1.cli.places import make_folder
 from worldr1.cli.progress import tracked
 from worldr1.cli.score_rewards import add_reward_arguments, run_rewards
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score every shot of every video; 0, also if some are invalid. Raises InputError for bad words, names or files."""
+    check_distinct(args.videos, what="the video")
     if args.rewards:
         _refuse_with_rewards(args)
         return run_rewards(args)
@@ -138,9 +140,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_with_rewards(args: argparse.Namespace) -> None:
     usual = {"poses": None, "focal": None, "weights": "", "reconstructor": DEFAULT_MODEL, "frames": DEFAULT_FRAMES}
-    for name, value in usual.items():
-        if getattr(args, name) != value:
-            raise InputError(f"--{name} does not go with --rewards: the recipe says what its reward is made of")
+    why = "with --rewards the recipe says what its reward is made of"
+    refuse_unread(args, argparse.Namespace(**usual), usual, why=why)
 
 
 class Model(NamedTuple):

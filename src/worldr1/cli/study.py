@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from worldr1.cli.options import check_distinct
+from worldr1.cli.places import check_file
 from worldr1.cli.progress import tracked
 from worldr1.errors import InputError
 
@@ -50,6 +52,7 @@ def _new(args: argparse.Namespace) -> int:
     from worldr1.study.making import StudyPlan, new_study
     from worldr1.study.questions import QUESTIONS, read_questions
 
+    check_distinct((args.a, args.b), what="the evaluation")
     plan = StudyPlan(
         pairs=args.pairs,
         checks=args.checks,
@@ -162,8 +165,8 @@ def _analyse(args: argparse.Namespace) -> int:
     from worldr1.study.analysis import analyse_folder, summary
     from worldr1.study.report import analysis_json, report_page
 
-    if args.out is not None and not args.out.resolve().parent.is_dir():
-        raise InputError(f"--out {args.out}: its folder does not exist; make it first.")
+    if args.out is not None:
+        check_file(args.out, suffix=".html")
     analysis = analyse_folder(args.study)
     if args.out is not None:
         args.out.write_text(report_page(analysis), encoding="utf-8")

@@ -180,6 +180,7 @@ NOISE = ["noise", "--out", "n.safetensors"]
         (POSES_16_9, ["camera", "--poses", "p.json"], "rename or convert 'p.json'"),
         (POSES_16_9, ["camera", "--poses", "p.txt", "--out", "o.csv"], "rename or convert 'o.csv'"),
         (POSES_16_9, ["camera", "--poses", "p.txt", "--out", "missing/o.txt"], "folder missing does not exist"),
+        (POSES_16_9, ["camera", "--poses", "p.txt", "--out", "./p.txt"], "--out p.txt is the --poses file itself"),
         (POSES_16_9, ["camera", "--poses", "p.txt", "--out", "o.txt", "--plot", "p.jpg"], "ends in .png"),
         (POSES_16_9, ["camera", "--prompt", "A red ball.", "--out", "o.txt"], "there is no path to write"),
         (POSES_16_9, [*NOISE, "--poses", "p.txt"], "the number of poses in p.txt must be 4 k + 1, got 4: use 1"),
@@ -206,6 +207,7 @@ def test_bad_poses_are_one_sentence_and_exit_code_2(
     Path("p.txt").write_text(text)
     assert_refused(arguments, complaint, capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["p.txt"]
+    assert Path("p.txt").read_text() == text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_that_can_be_written_passes_and_is_not_touched(taken: Path) -> None:
     check_file(Path("new"))
     check_file(Path("file"))
+    check_file(Path("new.SVG"), suffix=".svg")
     assert sorted(path.name for path in taken.iterdir()) == ["file", "folder"]
     assert Path("file").read_text() == "mine"
 
@@ -32,12 +33,14 @@ def test_a_file_that_can_be_written_passes_and_is_not_touched(taken: Path) -> No
         ("gone/x", "the folder gone does not exist: create it or choose another --plot"),
         ("file/x", "the folder file does not exist: create it or choose another --plot"),
         ("folder", "--plot folder is a folder: give a file name"),
+        ("file", "--plot needs a name that ends in .svg, not 'file'"),
+        ("new.png", "--plot needs a name that ends in .svg, not 'new.png'"),
     ],
 )
 @pytest.mark.usefixtures("taken")
 def test_a_file_that_cannot_be_written_is_refused(path: str, said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}$"):
-        check_file(Path(path), option="--plot")
+        check_file(Path(path), option="--plot", suffix=".svg")
 
 
 def refuse_writing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +74,12 @@ def test_folders_are_made_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["compare", "base", "truth", "--out", "folder"], "--out folder is a folder: give a file name"),
         (["compare", "base", "truth", "--out", "gone/x.html"], "the folder gone does not exist"),
+        (["compare", "base", "truth", "--out", "x.pdf"], "--out needs a name that ends in .html, not 'x.pdf'"),
+        (["noise", "--prompt", "Camera push in.", "--out", "n.txt"], "ends in .safetensors, not 'n.txt'"),
+        (["study", "analyse", "folder", "--out", "x.pdf"], "--out needs a name that ends in .html, not 'x.pdf'"),
+        (["study", "analyse", "folder", "--out", "gone/x.html"], "the folder gone does not exist"),
+        (["doctor", "--recipe", "mini", "--out", "x.txt"], "--out needs a name that ends in .json, not 'x.txt'"),
+        (["export", "mini-r1", "--out", "folder"], "--out folder is a folder: give a file name"),
         (["compare", "base", "truth", "--metric", "sharpness"], "There is no metric 'sharpness'; known are: "),
         (["doctor", "--recipe", "mini", "--out", "folder"], "--out folder is a folder: give a file name"),
         (["mini", "cost", "--out", "folder"], "--out folder is a folder: give a file name"),

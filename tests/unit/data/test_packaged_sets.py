@@ -115,4 +115,4 @@ def test_the_plot_draws_every_count(tmp_path: Path, capsys: pytest.CaptureFixtur
         start = texts.index(domain)
         assert texts[start + 1 : start + 6] == [str(numbers[name]) for name in CAMERA_CLASSES]
     assert main(["prompts", "stats", "world", "--plot", str(tmp_path / "sets.png")]) == 2
-    assert "give a .svg file" in capsys.readouterr().err
+    assert "--plot needs a name that ends in .svg" in capsys.readouterr().err

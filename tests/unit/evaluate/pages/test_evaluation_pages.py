@@ -138,6 +138,8 @@ def test_the_command_prints_a_table_or_json_and_refuses_in_one_sentence(
     assert json.loads(capsys.readouterr().out)["comparisons"][0]["against"] == "base"
     for wrong, sentence in (
         ([folders[0]], "Give two folders"),
+        ([*folders, f"{folders[0]}/"], f"the evaluation {folders[0]}/ is given twice: give different ones"),
+        ([*folders, "--out", str(page), "--limit", "3"], "these folders are evaluated already: leave it out"),
         (["mine", "yours"], "worldr1 evaluate --out mine"),
         ([*folders, "--metric", "fid"], "No video has the metric 'fid'"),
         ([*folders, "--out", str(tmp_path / "no" / "page.html")], "no does not exist: create it"),
