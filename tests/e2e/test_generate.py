@@ -20,7 +20,7 @@ from worldr1.rollout.start_noise import NoiseConfig
 from worldr1.seeding import make_generator
 from worldr1.train.adapter_file import AdapterInfo, BaseShape, LoraConfig, TrainedWith, save_adapter
 from worldr1.train.lora import add_lora, lora_state
-from worldr1.video_io import read_mp4
+from worldr1.video_io import read_comment, read_mp4
 
 Lines = pytest.CaptureFixture[str]
 
@@ -76,6 +76,16 @@ def test_a_video_does_not_depend_on_how_many_are_made(
     assert float((read_mp4(out) - read_mp4(generated[0] / "a-000.mp4")).abs().mean()) < 0.002
 
 
+def test_without_camera_words_no_noise_follows_the_camera(tmp_path: Path, capsys: Lines) -> None:
+    out = tmp_path / "a.mp4"
+    command = ["generate", "--prompt", "A red ball.", "--steps", "2", "--out", str(out)]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["strength"] == 0.0
+    assert main(command) == 0
+    assert "no camera words, so the camera is free; noise strength 0.0," in capsys.readouterr().out
+    assert json.loads(read_comment(out))["strength"] == 0.0
+
+
 def test_generate_from_a_model_folder(tiny_wan_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiny.mp4"
     size = ["--frames", "5", "--height", "32", "--width", "48", "--strength", "0"]
@@ -122,6 +132,7 @@ TRAINED = TrainedWith(
         ([], {"transport": "flow", "strength": 0.1, "steps": 3, "guidance": 1.0, "shift": 5.0}),  # a push has parallax
         (["--strength", "0.7", "--transport", "canvas"], {"transport": "canvas", "strength": 0.7, "steps": 3}),
         (["--steps", "2", "--shift", "2", "--guidance", "1.5"], {"steps": 2, "shift": 2.0, "guidance": 1.5}),
+        (["--steps", "2", "--guidance", "1.5", "--negative-prompt", "a floor"], {"steps": 2, "guidance": 1.5}),
     ],
 )
 def test_what_the_adapter_was_trained_with_is_the_default(

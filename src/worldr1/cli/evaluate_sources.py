@@ -157,7 +157,7 @@ def sampling_settings(args: argparse.Namespace, suite: Suite, lora: Path | None)
             raise InputError("--set model.folder: give --model instead.")
     changed = with_overrides(config, args.set)
     has_shift = any(text.partition("=")[0].strip() == "sampler.shift" for text in args.set)
-    return replace(settings, config=changed, shift=changed.sampler.shift if has_shift else settings.shift)
+    return replace(settings, config=changed, shift=changed.sampler.shift if has_shift else settings.shift).checked()
 
 
 def _in_words(config: "ExperimentConfig", settings: Settings, seed: int) -> dict[str, str | int | float]:

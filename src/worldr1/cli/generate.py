@@ -145,4 +145,4 @@ def _settings(args: argparse.Namespace) -> Settings:
         noise=replace(noise, transport=args.transport or noise.transport),
         sampler=config.sampler if args.steps is None else euler_steps(args.steps),
     )
-    return replace(settings, config=config, shift=settings.shift if args.shift is None else args.shift)
+    return replace(settings, config=config, shift=settings.shift if args.shift is None else args.shift).checked()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.errors import InputError
 from worldr1.video_io import FRAMES_PER_SECOND
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
@@ -53,6 +54,17 @@ class Settings:
     fps: int
     shift: float | None
     """Of the times; None: the model's own."""
+
+    def checked(self) -> "Settings":
+        """Itself, when every option has had its say. Raises InputError for what the model would not read."""
+        from worldr1.backends.models import kin
+
+        model = self.config.model
+        if model.negative_prompt and model.guidance == 1.0:
+            raise InputError("a negative prompt is what guidance leads away from, and guidance 1 is none: leave it out")
+        if self.shift is not None and model.folder != MINI and kin(model).kind == "cogvideox":
+            raise InputError("CogVideoX has a schedule of its own, which no shift changes: leave it out")
+        return self
 
 
 def adapter_file(name: str | None) -> Path | None:
