@@ -219,17 +219,6 @@ def sample_ode(
     return latents
 
 
-def group_velocity(
-    policy: VideoPolicy,
-    states: Float[Tensor, "N C L h w"],
-    sigma: float,
-    embeddings: Float[Tensor, "1 S D"],
-    config: SamplerConfig,
-) -> Float[Tensor, "N C L h w"]:
-    """Velocity of one group's states (N = 1 or G) in chunks of `batch`: the forward that rollout and replay share."""
-    return _chunked_velocity(policy, states, sigma, embeddings.expand(len(states), -1, -1), config.batch)
-
-
 class RecordedStep(NamedTuple):
     """Step number `position` (0 .. len(rollout.step_indices) - 1) of a rollout, with its prompt's embeddings."""
 

@@ -64,14 +64,6 @@ class Spread:
     mean: float
     """Of the mean of all votes (the two-way cluster bootstrap's)."""
 
-    def of_design(self, num_participants: int, num_prompts: int) -> float:
-        """Variance of the mean of a study in which everybody judges every prompt."""
-        return (
-            self.participants / num_participants
-            + self.prompts / num_prompts
-            + self.votes / (num_participants * num_prompts)
-        )
-
 
 def two_way_spread(values_RC: Float[ndarray, "R C"], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> Spread:
     """Variance components by a cluster bootstrap over R participants and C prompts; NaN: no vote.

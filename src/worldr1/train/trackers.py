@@ -23,7 +23,6 @@ from worldr1.errors import ConfigError, InputError, first_line
 from worldr1.train.checkpoint import write_whole
 
 TENSORBOARD_FOLDER = "tensorboard"
-WANDB_FOLDER = "wandb"
 WANDB_FILE = "wandb.json"
 """The run's id there, and the last update that was sent."""
 HINT = "pip install 'worldr1[track]'"

@@ -155,7 +155,7 @@ class _Scene:
         self.poses = np.tile(np.eye(4), (tracks.num_frames, 1, 1))
         self.points = np.zeros((tracks.num, 3))
         _, first = np.unique(tracks.track, return_index=True)
-        self.first_xy, self.first_frame = tracks.xy[first], tracks.frame[first]
+        self.first_frame = tracks.frame[first]
 
     def structure(self) -> Structure:
         return Structure(

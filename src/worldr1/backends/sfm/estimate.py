@@ -39,8 +39,6 @@ class EstimateConfig:
     """Points that a frame must share with the one before."""
     still_share: float = 0.0015
     """Of the longer side: if half of the points stay within it of where they were first seen, the camera stands."""
-    turning_cost_px2: float = 0.2
-    """If turning alone is as exact as points can be followed, it is not asked whether moving is more so."""
     rotation_cost_ratio: float = 2.5
     """Turning alone is believed unless a moving camera costs this many times less."""
     min_turning_share: float = 0.85
