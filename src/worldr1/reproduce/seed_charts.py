@@ -28,7 +28,7 @@ def seed_chart(rows: Sequence[Measured]) -> str:
     title = title_of(rows)
     body = []
     for place, row in enumerate(rows):
-        name = f"{escape(row.text)} " if len(rows) > 1 or row.text != title else ""
+        name = f"{escape(row.text.removesuffix(f': {title}'))} " if len(rows) > 1 or row.text != title else ""
         value = f"<b>{number(row.value, row)}</b> {_known_ends(row)}"
         body.append(
             f'<div class="seed-row c{place % _MAX_COLOURS}"><p>{name}{value}</p>'

@@ -113,7 +113,7 @@ def test_a_pair_that_varies_more_than_the_others_keeps_its_own_spread() -> None:
 
 
 def test_one_variance_on_both_sides_is_known_once() -> None:
-    """A single run against three: the control's two degrees of freedom, and not 3.2 as if its variance had come twice."""
+    """A single run against three: the control's two degrees of freedom, not 3.2 as if its variance had come twice."""
     single = difference_estimate(1.0, [1.0], [0.1, 0.0, -0.1], Spread(0.0, 20), 21)
     assert single.df == pytest.approx(2)
     values, held = torch.randn(2000, 4, generator=torch.Generator().manual_seed(6)).tolist(), 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -202,6 +203,22 @@ def test_a_chart_has_a_dot_per_seed_on_one_scale_with_the_control() -> None:
     assert drawn.count('class="interval"') == 1 == drawn.count('class="new-run"')  # of one seed there are none
     assert 'class="zero"' not in drawn and 'class="zero"' in seed_chart([measured("change", (-0.2, 0.1))])
     assert seed_chart([measured("nothing", (float("nan"),))]) == ""
+
+
+def test_rows_of_one_measure_are_titled_by_what_they_share() -> None:
+    pair = [measured(f"{name}.psnr", (22.0, 23.0)) for name in ("half", "no-gen")]
+    rows = [
+        replace(row, text=f"{whose}: PSNR (dB)") for row, whose in zip(pair, ("the recipe", "without"), strict=True)
+    ]
+    drawn = seed_chart(rows)
+    assert "<figcaption>PSNR (dB)</figcaption>" in drawn and "<p>the recipe <b>" in drawn
+    assert "<figcaption>the recipe: PSNR (dB)</figcaption>" in seed_chart(rows[:1])
+
+
+def test_a_difference_of_shares_is_in_points() -> None:
+    row = measured("no-gen.less.words", (-0.01, -0.02), percent=True)
+    assert number(row.value, replace(row, points=True)) == "-1.5\N{NO-BREAK SPACE}points"
+    assert number(row.value, row) == "-1.5\N{NO-BREAK SPACE}%"
 
 
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
