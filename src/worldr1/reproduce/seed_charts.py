@@ -128,6 +128,6 @@ class _Scale:
         """Numbers under the grid. unit: a row whose way of writing them is taken."""
         made = []
         for tick in self._ticks:
-            text = f"{100 * tick + 0.0:.4g} %" if unit.percent else f"{tick + 0.0:.4g}"
+            text = f"{tick * (100 if unit.percent else 1) + 0.0:.4g}" + " %" * (unit.percent and not unit.points)
             made.append(f'<text x="{self.x(tick):.1f}" y="12" text-anchor="middle">{text}</text>')
         return "".join(made)

@@ -296,6 +296,14 @@ def test_guards_that_hold_by_their_means_alone_are_named(tmp_path: Path) -> None
     assert "Motion inside named movers" in note and "at least 90 %" in note and note.count("[") == 1
     folder.write("full", {"mover_motion": 0.05})
     assert not any("by the mean" in note for note in found(folder, "main-gain").notes)
+    folder.write("full", {"mover_motion": 0.05}, spread=0.03)
+    assert any("by the interval: Image gradient" in note for note in found(folder, "main-gain").notes)
+
+
+def test_one_of_five_is_searched_for_where_four_are_there(folder: Folder) -> None:
+    folder.write("no-phase", {"mover_motion": 0.02}, own=False)
+    finding = found(folder, "no-phase")
+    assert finding.verdict is HOLDS and "(its interval of 99 % does not hold 0 either)" in finding.reason
 
 
 def test_without_transport_the_gain_rules_and_not_the_level(folder: Folder) -> None:

@@ -161,7 +161,7 @@ def test_the_papers_numbers_stand_once_each_apart_from_ours() -> None:
 
 def test_what_was_run_is_read_from_the_folder(html: str, text: str, layout: Layout) -> None:
     shown = Words(html).text
-    for said in ("runs 3 of 2 variants", "seeds 0, 1", "updates 240", "minutes of training 12.0", "machine one GPU"):
+    for said in ("runs 3, of 2 variants", "seeds 0, 1", "updates 240", "minutes of training 12.0", "machine one GPU"):
         assert said in shown
     assert "Runs of no-gen had fewer updates" in shown and "Runs of no-gen had fewer updates" in text
     assert [run.seed for run in finished_runs(layout, VARIANTS["half"])] == [0, 1]
@@ -219,6 +219,18 @@ def test_a_difference_of_shares_is_in_points() -> None:
     row = measured("no-gen.less.words", (-0.01, -0.02), percent=True)
     assert number(row.value, replace(row, points=True)) == "-1.5\N{NO-BREAK SPACE}points"
     assert number(row.value, row) == "-1.5\N{NO-BREAK SPACE}%"
+    assert ">0 %</text>" in seed_chart([row]) and ">0</text>" in seed_chart([replace(row, points=True)])
+
+
+def test_runs_that_were_judged_are_counted_beside_those_that_lie_there(tmp_path: Path) -> None:
+    """A variant's adapters may be judged elsewhere, and not all of its run folders brought here."""
+    layout = Layout(tmp_path)
+    made_run(layout, "half", 1)
+    judging = layout.judged(VARIANTS["half"]) / "judging.json"
+    judging.parent.mkdir(parents=True)
+    judging.write_text(json.dumps({"adapters_sha256": ["a", "b", "c"], "num_prompts": 192}))
+    for shown in (Words(page.write(layout, []).read_text()).text, markdown.write(layout, []).read_text()):
+        assert "3 runs, 192 prompts" in shown
 
 
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
