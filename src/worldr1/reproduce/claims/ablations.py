@@ -183,7 +183,7 @@ CLAIMS = (
     ),
     _claim(
         "no-gen",
-        "R_gen keeps pictures good and costs no consistency",
+        "R_gen keeps pictures good",
         "Without R_gen PSNR stays (27.63 to 27.57) while VBench falls from 85.21 to 83.44.",
         _without_gen,
         (R_GEN, WORDS_SHOWN, GRADIENT),
