@@ -175,7 +175,8 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
         raise InputError(f"{args.out} was begun on a GPU, and there is none here: go on where one is, or give --out.")
     slots = _slots(plan.device, args.side_by_side)
     threads = int(slots[0].environment["OMP_NUM_THREADS"])
-    prices = on_card(_per_card(slots), mps=_has_mps()) if plan.device == "cuda" else on_cpu(threads)
+    mps = plan.device == "cuda" and _has_mps()
+    prices = on_card(_per_card(slots), mps=mps) if plan.device == "cuda" else on_cpu(threads)
     jobs = Jobs(layout=layout, plan=plan, prices=prices, needed=needed(claims, args.seeds))
     for variant in jobs.needed.variants:
         jobs.recipe(variant, 0)  # a wrong --set is said before there is a folder
@@ -187,10 +188,10 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
         plan.save(layout.plan)
         ledger = Ledger(layout.ledger, layout.under_way)
         ledger.close_leftovers(_say)
-        return _work(args, jobs, slots, ledger)
+        return _work(args, jobs, slots, ledger, mps=mps)
 
 
-def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "Ledger") -> int:
+def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "Ledger", *, mps: bool) -> int:
     from worldr1.reproduce.job import State
     from worldr1.reproduce.ledger import Outcome, code_commit, device_name
     from worldr1.reproduce.outputs import write_all, write_findings
@@ -230,7 +231,7 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
         on_done=write,
     )
     todo = [job for job in runner.jobs if job.state() is not State.DONE]
-    _say_what(runner, todo, plan, device)
+    _say_what(runner, todo, plan, device, mps=mps)
     ended = runner.run()
     if ended.interrupted:
         _say_failed(ended)
@@ -242,14 +243,14 @@ def _work(args: argparse.Namespace, jobs: "Jobs", slots: "list[Slot]", ledger: "
     return _report(runner, ended, files, problems)
 
 
-def _say_what(runner: "Runner", todo: "list[Job]", plan: "Plan", device: str) -> None:
+def _say_what(runner: "Runner", todo: "list[Job]", plan: "Plan", device: str, *, mps: bool) -> None:
     """What will be done and how long it will take, before it begins."""
     from worldr1.reproduce.prices import in_words
 
     threads, rest = runner.slots[0].environment["OMP_NUM_THREADS"], runner.rest_minutes(todo)
     where = f"{device}, {len(runner.slots)} job(s) at a time, {threads} thread(s) each"
     if plan.device == "cuda":
-        where += f", {_per_card(runner.slots)} per GPU {'with' if _has_mps() else 'without'} MPS"
+        where += f", {_per_card(runner.slots)} per GPU {'with' if mps else 'without'} MPS"
     there = len(runner.jobs) - len(todo)
     _say(f"{len(todo)} jobs to do, {there} done already: about {in_words(rest)} on {where}")
     if runner.budget_minutes is not None and rest > runner.budget_minutes:

@@ -9,8 +9,9 @@ from worldr1.reproduce.wording import NONE, difference
 
 CONTRASTS = "What goes when a part goes"
 CONTRASTS_TOLD = (
-    "Each variant less its control, the recipe of the same length: means over runs. Bold: the 95 % interval, which is "
-    "in the claim's section, does not hold 0. Errors, gradient and rejected clips are better when they fall."
+    "Each variant less its control, which is the recipe of the same length where none is named: means over runs. Bold: "
+    "the 95 % interval, which is in the claim's section, does not hold 0. No correction is made for their number: of "
+    "differences that are none, one in twenty is bold. Errors, gradient and rejected clips are better when they fall."
 )
 HEADS = {
     "psnr": "hold-out PSNR, dB",
@@ -43,13 +44,18 @@ def contrast_rows(
     findings: Sequence[Finding], variants: Mapping[str, Variant] = VARIANTS
 ) -> list[tuple[str, list[Cell]]]:
     """What each variant is called, and its differences from its control in the order of `HEADS`."""
+
+    def called(variant: Variant) -> str:
+        control = variants.get(variant.control or "")
+        return variant.text if control is None or control.is_recipe else f"{variant.text}, less {control.text}"
+
     found: dict[str, dict[str, Measured]] = {}
     for finding in findings:
         for row in finding.measured:
             name, _, measure = row.name.partition(".")
             if name in variants and measure.startswith(LESS):
                 found.setdefault(name, {})[measure.removeprefix(LESS)] = row
-    return [(variants[name].text, [_cell(rows.get(column)) for column in HEADS]) for name, rows in found.items()]
+    return [(called(variants[name]), [_cell(rows.get(column)) for column in HEADS]) for name, rows in found.items()]
 
 
 def _cell(row: Measured | None) -> Cell:

@@ -40,6 +40,8 @@ class Measured:
     """Prompts."""
     decimals: int = 3
     percent: bool = False
+    points: bool = False
+    """Of a share: a difference of two shares, in points of a per cent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,7 +63,7 @@ def what_was_run(runs: Mapping[str, Sequence[Run]], ledger: Sequence[Mapping[str
     if not every:
         return {"runs": "none finished"}
     told = {
-        "runs": f"{len(every)} of {len(runs)} variant{'s' if len(runs) != 1 else ''}",
+        "runs": f"{len(every)}, of {len(runs)} variant{'s' if len(runs) != 1 else ''}",
         "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in every})),
         "updates": f"{sum(run.updates for run in every):,}",
         "minutes of training": f"{sum(run.minutes for run in every):.1f}",
@@ -88,6 +88,14 @@ def shortened(runs: Mapping[str, Sequence[Run]], variants: Mapping[str, Variant]
 def num_judged(layout: Layout, variant: Variant) -> int:
     """Prompts that its runs were judged on; 0 if they were not."""
     return int(read_judging(layout.judged(variant)).get("num_prompts", 0))
+
+
+def judged_in_words(layout: Layout, variant: Variant) -> str:
+    """How many of its runs were judged, on how many prompts; of some the adapter alone may have been brought here."""
+    adapters, prompts = read_judging(layout.judged(variant)).get("adapters_sha256", []), num_judged(layout, variant)
+    if not prompts:
+        return "not judged"
+    return f"{len(adapters)} run{'s' if len(adapters) != 1 else ''}, {prompts} prompts"
 
 
 def read_ledger(layout: Layout) -> tuple[list[dict[str, Any]], int]:

@@ -103,7 +103,13 @@ class Jobs:
             minutes=lambda: training_minutes(
                 self.prices, self.recipe(variant, seed), done=self.run(variant, seed).updates
             ),
-            then_minutes=lambda: self._judging_minutes(variant, self.plan.prompts(variant), seed),
+            then_minutes=lambda: self._judging_minutes(
+                variant,
+                seed,
+                self.layout.judged(variant),
+                stream=self.plan.stream(variant),
+                prompts=self.plan.prompts(variant),
+            ),
             problem=lambda: self.run(variant, seed).problem,
         )
 
@@ -181,13 +187,39 @@ class Jobs:
             place=out,
             state=state,
             command=command,
-            minutes=lambda: self._judging_minutes(variant, prompts, seed, relative_size(clip)),
+            minutes=lambda: self._judging_minutes(variant, seed, out, stream=stream, prompts=prompts, clip=clip),
             after=_training(variant, seed),
         )
 
-    def _judging_minutes(self, variant: Variant, prompts: tuple[int, int], seed: int, size: float = 1.0) -> float:
-        """Base and truth are filmed once per variant (again where a variant changes what the base films)."""
-        return judging_minutes(self.prices, sides=1 if seed else 3, prompts=prompts, size=size)
+    def _judging_minutes(
+        self,
+        variant: Variant,
+        seed: int,
+        out: Path,
+        *,
+        stream: str,
+        prompts: tuple[int, int],
+        clip: tuple[int, int, int] = CLIP_SIZE,
+    ) -> float:
+        """Of the sides that must be filmed. Adapters that `out` has are taken over; base and truth are too, from there
+        or from another variant's judging, where they are filmed in the same way."""
+
+        def has(folder: Path, *adapters: Path) -> bool:
+            return has_judged(folder, adapters, stream=stream, prompts=prompts, clip=clip)
+
+        finished = self.finished(variant)
+        adapters = [adapter_of(self.layout.run(variant, one)) for one in finished]
+        sides = sum(not has(out, adapter) for adapter in adapters) + (seed not in finished)
+        others = [one for one in VARIANTS.values() if has(self.layout.judged(one))]
+        if not has(out) and not any(self._filmed_alike(one, variant) for one in others):
+            sides += len(("base", "truth"))
+        return judging_minutes(self.prices, sides=sides, prompts=prompts, size=relative_size(clip))
+
+    def _filmed_alike(self, one: Variant, other: Variant) -> bool:
+        """Whether `mini judge` takes base and truth over from one variant's judging to the other's."""
+        recipes = [self.recipe(variant, 0) for variant in (one, other)]
+        first, second = [(recipe.model, recipe.clip, recipe.noise, recipe.sampler) for recipe in recipes]
+        return first == second
 
     # ----------------------------------------------------------------------------------------------------------- rest
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from worldr1.reproduce.contrast_table import CONTRASTS, CONTRASTS_TOLD, HEADS, contrast_rows
 from worldr1.reproduce.finding import Finding, Verdict
-from worldr1.reproduce.inventory import Run, all_runs, num_judged, read_ledger, shortened, what_was_run
+from worldr1.reproduce.inventory import Run, all_runs, judged_in_words, read_ledger, shortened, what_was_run
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.page import TITLE, ledger_text
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
@@ -122,17 +122,17 @@ def _not_measured(findings: Sequence[Finding]) -> str:
 def _runs(layout: Layout, runs: Mapping[str, Sequence[Run]], variants: Mapping[str, Variant]) -> str:
     rows = []
     for name, of in runs.items():
-        variant, judged = variants[name], num_judged(layout, variants[name])
+        variant = variants[name]
         rows.append(
             [
                 f"{text(variant.text)} (`{name}`)",
                 ", ".join(str(run.seed) for run in of),
                 f"{', '.join(str(run.updates) for run in of)} of {UPDATES[variant.length]}",
                 ", ".join(f"{run.minutes:.1f}" for run in of),
-                f"{judged} prompts" if judged else "not judged",
+                judged_in_words(layout, variant),
             ]
         )
-    return f"## The runs\n\n{_table(['Variant', 'Seeds', 'Updates', 'Minutes', 'Judged on'], rows)}" if rows else ""
+    return f"## The runs\n\n{_table(['Variant', 'Seeds', 'Updates', 'Minutes', 'Judged'], rows)}" if rows else ""
 
 
 def _ledger(entries: Sequence[Mapping[str, Any]], damaged: int) -> str:

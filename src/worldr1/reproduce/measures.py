@@ -217,7 +217,8 @@ def difference_of(table: Table, control: Table, others: Spread | None, *, gains:
 
     `seeds` are each of its runs' values less the control's mean.
     """
-    shared = [key for key in table.keys if key in set(control.keys)]
+    known = set(control.keys)
+    shared = [key for key in table.keys if key in known]
     table, control, measure = table.only(shared), control.only(shared), table.measure
     one = _gain(measure) if gains else lambda rows: level(measure, rows[1], rows[2])
     rows = torch.cat([_rows(table), _rows(control)])

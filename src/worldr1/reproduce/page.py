@@ -17,7 +17,7 @@ from worldr1.reproduce.contrast_table import CONTRASTS, CONTRASTS_TOLD, HEADS, c
 from worldr1.reproduce.film_cards import Films
 from worldr1.reproduce.films import BASE, TRUTH, filmed
 from worldr1.reproduce.finding import Finding, Measured, Verdict
-from worldr1.reproduce.inventory import Run, all_runs, num_judged, read_ledger, shortened, what_was_run
+from worldr1.reproduce.inventory import Run, all_runs, judged_in_words, read_ledger, shortened, what_was_run
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.seed_charts import legend as chart_legend
 from worldr1.reproduce.seed_charts import seed_chart
@@ -262,7 +262,6 @@ def _runs_table(layout: Layout, runs: Mapping[str, Sequence[Run]], variants: Map
     rows = []
     for name, of in runs.items():
         variant = variants[name]
-        judged = num_judged(layout, variant)
         updates = ", ".join(str(run.updates) if run.updates else "not known" for run in of)
         rows.append(
             html_row(
@@ -272,11 +271,11 @@ def _runs_table(layout: Layout, runs: Mapping[str, Sequence[Run]], variants: Map
                     ("value", "seeds", ", ".join(str(run.seed) for run in of)),
                     ("value", "updates", f"{updates} of {UPDATES[variant.length]}"),
                     ("value", "minutes", ", ".join(f"{run.minutes:.1f}" for run in of)),
-                    ("value", "judged on", f"{judged} prompts" if judged else "not judged"),
+                    ("value", "judged", judged_in_words(layout, variant)),
                 ]
             )
         )
-    heads = ["Variant", "Changed", "Seeds", "Updates", "Minutes", "Judged on"]
+    heads = ["Variant", "Changed", "Seeds", "Updates", "Minutes", "Judged"]
     return html_table("numbers runs", heads, "".join(rows)) if rows else ""
 
 

@@ -121,6 +121,11 @@ def _said(*outcomes: Outcome) -> str:
     return "; ".join(outcome.text for outcome in outcomes)
 
 
+def _surely(among: int) -> str:
+    """What is to be said of a number that was searched for, whose 95 % interval is the one that is shown."""
+    return f"(its interval of {100 - 5 / among:g} % does not hold 0 either)"
+
+
 # -------------------------------------------------------------------------------------------- against the base model
 
 
@@ -139,7 +144,8 @@ def camera_control(over_all: Sequence[Outcome], moves: Mapping[str, Outcome]) ->
         return Decision(Verdict.FAILS, f"{_said(*over_all)}: not all are shown to fall")
     if missed := [name for name, outcome in moves.items() if not outcome.estimate.interval().low > 0]:
         return Decision(Verdict.PARTLY, f"{_said(*over_all)}; not shown for {', '.join(missed)}")
-    return Decision(Verdict.HOLDS, f"{_said(*over_all)}; and for each of {len(moves)} kinds of move")
+    each = f"and for each of {len(moves)} kinds of move" if moves else "no kind of move has prompts enough"
+    return Decision(Verdict.HOLDS, f"{_said(*over_all)}; {each}")
 
 
 # ----------------------------------------------------------------------------------------------- against the control
@@ -168,20 +174,18 @@ def no_transport(gain: Outcome, own_quality: Outcome, *, collapsed: bool = False
     return Decision(Verdict.FAILS, f"{reason}: neither is shown to fall")
 
 
-def no_phase(psnr: Outcome, kept: Sequence[Outcome], *, collapsed: bool = False) -> Decision:
-    """kept: what the phase is to protect."""
+def no_phase(psnr: Outcome, kept: Sequence[Outcome], *, among: int, collapsed: bool = False) -> Decision:
+    """kept: what was measured of the numbers that the phase is to protect, of which there are `among`."""
     psnr_falls = collapsed or effect(psnr) is Effect.WORSE
     plainly = [outcome for outcome in kept if effect(outcome) is Effect.WORSE]
-    surely = [outcome for outcome in plainly if effect(outcome, among=len(kept)) is Effect.WORSE]
+    surely = [outcome for outcome in plainly if effect(outcome, among) is Effect.WORSE]
     if not plainly:
         return Decision(Verdict.FAILS, f"{_said(psnr, *kept)}: nothing that the phase protects is shown to fall")
     if psnr_falls:
         return Decision(Verdict.PARTLY, f"{_said(psnr, *plainly)}: but PSNR falls too")
     if not surely:
-        return Decision(
-            Verdict.PARTLY, f"{_said(psnr, *plainly)}: one of {len(kept)} numbers, and not by more than that"
-        )
-    return Decision(Verdict.HOLDS, _said(psnr, *surely))
+        return Decision(Verdict.PARTLY, f"{_said(psnr, *plainly)}: one of {among} numbers, and not by more than that")
+    return Decision(Verdict.HOLDS, f"{_said(psnr, *surely)} {_surely(among)}")
 
 
 def no_3d(psnr: Outcome, gain_left: float, *, collapsed: bool = False) -> Decision:
@@ -201,7 +205,7 @@ def no_gen(quality: Outcome, content: Sequence[Outcome]) -> Decision:
     lost = [outcome for outcome in content if effect(outcome, among=len(content)) is Effect.WORSE]
     if found is Effect.WORSE:
         if lost:
-            return Decision(Verdict.HOLDS, _said(quality, *lost))
+            return Decision(Verdict.HOLDS, f"{_said(quality, *lost)} {_surely(len(content))}")
         return Decision(Verdict.PARTLY, f"{_said(quality, *content)}: R_gen falls alone")
     if found is Effect.LEANS_WORSE:
         return Decision(Verdict.PARTLY, _said(quality, *content))

@@ -28,7 +28,7 @@ def seed_chart(rows: Sequence[Measured]) -> str:
     title = title_of(rows)
     body = []
     for place, row in enumerate(rows):
-        name = f"{escape(row.text)} " if len(rows) > 1 or row.text != title else ""
+        name = f"{escape(row.text.removesuffix(f': {title}'))} " if len(rows) > 1 or row.text != title else ""
         value = f"<b>{number(row.value, row)}</b> {_known_ends(row)}"
         body.append(
             f'<div class="seed-row c{place % _MAX_COLOURS}"><p>{name}{value}</p>'
@@ -128,6 +128,6 @@ class _Scale:
         """Numbers under the grid. unit: a row whose way of writing them is taken."""
         made = []
         for tick in self._ticks:
-            text = f"{100 * tick + 0.0:.4g} %" if unit.percent else f"{tick + 0.0:.4g}"
+            text = f"{tick * (100 if unit.percent else 1) + 0.0:.4g}" + " %" * (unit.percent and not unit.points)
             made.append(f'<text x="{self.x(tick):.1f}" y="12" text-anchor="middle">{text}</text>')
         return "".join(made)

@@ -38,22 +38,31 @@ class Variant:
     """`--set` of the recipe."""
     control: str | None = "half"
     """The variant it is compared with; None: only with the base model."""
+    redefines: tuple[str, ...] = ()
+    """Its runs' own measures (`measures`) that mean something else than the control's: no difference of them is one."""
     max_seeds: int | None = None
     """More runs than these are not made whatever is asked for; None: no limit."""
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether nothing is changed but the length."""
+        return not self.settings
 
     def num_runs(self, seeds: int) -> int:
         """How many runs are made when so many are asked for."""
         return seeds if self.max_seeds is None else min(seeds, self.max_seeds)
 
 
-def _beyond(name: str, text: str, *settings: str) -> Variant:
+def _beyond(name: str, text: str, *settings: str, redefines: tuple[str, ...] = ()) -> Variant:
     """Indicative: one run each."""
-    return Variant(name=name, text=text, settings=settings, max_seeds=1)
+    return Variant(name=name, text=text, settings=settings, redefines=redefines, max_seeds=1)
 
 
-def _data(num: int) -> Variant:
+def _data(num: int, *, largest: int = 1500) -> Variant:
     """The first so many of one list, so that each is a part of the next, at equal updates."""
-    return Variant(name=f"data-{num}", text=f"{num:,} prompts", settings=(f"prompts.main_first={num}",))
+    control = None if num == largest else f"data-{largest}"
+    settings = (f"prompts.main_first={num}",)
+    return Variant(name=f"data-{num}", text=f"{num:,} prompts", settings=settings, control=control)
 
 
 VARIANTS: dict[str, Variant] = {
@@ -77,7 +86,12 @@ VARIANTS: dict[str, Variant] = {
         _data(1500),
         # beyond the paper: choices of ours
         _beyond("no-prefix", "every video with its own start noise and prefix", "sampler.share_prefix=false"),
-        _beyond("no-holdout", "S_recon on the frames the scene is made of", "reward.reconstruction.holdout=false"),
+        _beyond(
+            "no-holdout",
+            "S_recon on the frames the scene is made of",
+            "reward.reconstruction.holdout=false",
+            redefines=("s_recon",),
+        ),
         _beyond("sde-steps-2", "two SDE steps", "sampler.sde_steps=2"),
         _beyond("sde-steps-4", "four SDE steps", "sampler.sde_steps=4"),
         _beyond("kernel-wan", "kernel wan", "sampler.kernel=wan"),
@@ -86,7 +100,7 @@ VARIANTS: dict[str, Variant] = {
         _beyond("kernel-cps", "kernel cps", "sampler.kernel=cps"),
         _beyond("group-6", "32 groups of 6", "train.group_size=6", "train.groups_per_update=32"),
         _beyond("group-24", "8 groups of 24", "train.group_size=24", "train.groups_per_update=8"),
-        _beyond("quality-1", "R_gen of the first frame", "reward.quality.num_frames=1"),
-        _beyond("quality-17", "R_gen of all 17 frames", "reward.quality.num_frames=17"),
+        _beyond("quality-1", "R_gen of the first frame", "reward.quality.num_frames=1", redefines=("r_gen",)),
+        _beyond("quality-17", "R_gen of all 17 frames", "reward.quality.num_frames=17", redefines=("r_gen",)),
     )
 }

@@ -25,7 +25,8 @@ def number(value: float | None, measured: Measured) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     if measured.percent:
-        return f"{100 * value:.{max(1, measured.decimals - 2)}f}\N{NO-BREAK SPACE}%"
+        unit = "points" if measured.points else "%"
+        return f"{100 * value:.{max(1, measured.decimals - 2)}f}\N{NO-BREAK SPACE}{unit}"
     return f"{value:.{measured.decimals}f}"
 
 
@@ -74,9 +75,12 @@ def measure_of(row: Measured) -> str:
 
 
 def title_of(rows: Sequence[Measured]) -> str:
-    """What rows of one measure measure: its label, or what the first row says."""
-    known = LABELS.get(measure_of(rows[0]))
-    return known.text if known and len(rows) > 1 else rows[0].text
+    """What rows of one measure measure: its label, what they all say after whose it is, or what the first row says."""
+    known, first = LABELS.get(measure_of(rows[0])), rows[0].text
+    if len(rows) == 1:
+        return first
+    said = {row.text.partition(": ")[2] for row in rows}
+    return known.text if known else said.pop() if len(said) == 1 and "" not in said else first
 
 
 def by_measure(measured: Iterable[Measured]) -> list[list[Measured]]:

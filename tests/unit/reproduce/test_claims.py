@@ -18,6 +18,7 @@ from worldr1.reproduce.claims import CLAIMS, find, findings, price
 from worldr1.reproduce.claims.camera import both_errors
 from worldr1.reproduce.claims.gain import compared
 from worldr1.reproduce.claims.larger import KINDS
+from worldr1.reproduce.contrast_table import contrast_rows
 from worldr1.reproduce.evidence import FILES, Evidence, load_evidence
 from worldr1.reproduce.finding import Finding, Measured, Verdict
 from worldr1.reproduce.findings_file import load_findings, save_findings
@@ -254,6 +255,57 @@ def test_an_ablation(folder: Folder, claim: str, values: Values, verdict: Verdic
     assert number(finding, f"{claim}.less.psnr").value == pytest.approx(levels[1] - levels[0], abs=0.01)
 
 
+def test_what_stands_beside_a_rule_is_said_in_the_first_table_too(folder: Folder) -> None:
+    """The paper's claim is about PSNR; a verdict by other numbers must not hide that ours rises."""
+    folder.write("no-traj", {"rotation_error_deg": 1.8, "translation_error": 0.19, "psnr_holdout_db": 24.6})
+    finding = found(folder, "no-traj")
+    beside = finding.reason.partition(". Not in the rule: ")[2]
+    assert finding.verdict is HOLDS and "PSNR of moving clips +1." in beside and "S_traj (the run's own)" in beside
+    folder.write("no-recon", {"psnr_holdout_db": 22.4})
+    assert "Not in the rule" not in found(folder, "no-recon").reason
+
+
+def test_the_numbers_that_decide_come_first(folder: Folder) -> None:
+    """The page draws the first of them alone."""
+    for claim, first in {
+        "no-meta": ["less.s_meta", "less.psnr", "psnr"],
+        "no-gen": ["less.r_gen", "less.words", "less.gradient", "less.psnr"],
+        "no-phase": [f"less.{name}" for name in ("psnr", "mover_motion", "residual_motion", "dynamic_words", "words")],
+        "no-transport": ["gain.r_gen", "less.psnr", "less.r_gen"],
+    }.items():
+        folder.write(claim)
+        names = [row.name.partition(".")[2] for row in found(folder, claim).measured]
+        assert names[: len(first)] == first
+        assert len(set(names)) == len(names) - 1, "each once; PSNR's level of both sides"
+    row = number(found(folder, "no-transport"), "no-transport.gain.r_gen")
+    assert row.value == pytest.approx(0.1, abs=0.02) and row.new_low is not None, "0.20 after, 0.10 before"
+
+
+def test_nothing_that_varied_has_no_interval_of_no_width(folder: Folder) -> None:
+    folder.write("no-gen")
+    row = number(found(folder, "no-gen"), "no-gen.less.rejected")
+    assert (row.value, row.low, row.high) == (0.0, None, None) and row.points
+
+
+def test_guards_that_hold_by_their_means_alone_are_named(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("full", {"mover_motion": 0.036})
+    finding = found(folder, "main-gain")
+    assert finding.verdict is HOLDS, "the rule takes the mean"
+    note = next(note for note in finding.notes if note.startswith("Guards that hold by the mean"))
+    assert "Motion inside named movers" in note and "at least 90 %" in note and note.count("[") == 1
+    folder.write("full", {"mover_motion": 0.05})
+    assert not any("by the mean" in note for note in found(folder, "main-gain").notes)
+    folder.write("full", {"mover_motion": 0.05}, spread=0.03)
+    assert any("by the interval: Image gradient" in note for note in found(folder, "main-gain").notes)
+
+
+def test_one_of_five_is_searched_for_where_four_are_there(folder: Folder) -> None:
+    folder.write("no-phase", {"mover_motion": 0.02}, own=False)
+    finding = found(folder, "no-phase")
+    assert finding.verdict is HOLDS and "(its interval of 99 % does not hold 0 either)" in finding.reason
+
+
 def test_without_transport_the_gain_rules_and_not_the_level(folder: Folder) -> None:
     """Its own base is as good as the trained recipe: the level hardly falls, the gain is gone."""
     folder.write("no-transport", {"psnr_holdout_db": 23.2, "r_gen": -0.2}, base={"psnr_holdout_db": 23.2})
@@ -312,6 +364,10 @@ def test_data_size(tmp_path: Path, psnrs: tuple[float, ...], verdict: Verdict) -
     finding = found(folder, "data-size")
     assert finding.verdict is verdict, finding.reason
     assert finding.missing_minutes > 0, "the stress of 50 prompts is not there, and no rule needs it"
+    assert number(finding, "data-500.less.psnr").text.startswith("500 prompts, less 1,500 prompts: ")
+    assert [name for name, _ in contrast_rows([finding])] == [
+        f"{n} prompts, less 1,500 prompts" for n in ("500", "1,000")
+    ]
     assert "from 500 prompts to 1,500 prompts" in finding.reason
 
 
@@ -431,7 +487,17 @@ def test_a_rival_that_collapsed_beats_nobody(folder: Folder) -> None:
 def test_holdout(folder: Folder, psnr: float, verdict: Verdict) -> None:
     folder.write("no-meta")
     folder.write("no-holdout", {"psnr_holdout_db": psnr}, seeds=1)
-    assert found(folder, "holdout").verdict is verdict
+    finding = found(folder, "holdout")
+    assert finding.verdict is verdict
+    names = {row.name for row in finding.measured}
+    assert "no-holdout.less.s_traj" in names and "no-holdout.less.s_recon" not in names, "of other frames"
+
+
+def test_r_gen_of_other_frames_is_not_compared(folder: Folder) -> None:
+    for name in ("quality-1", "quality-17"):
+        folder.write(name, seeds=1)
+    names = {row.name for row in found(folder, "quality-frames").measured}
+    assert "quality-1.less.s_recon" in names and not names & {"quality-1.less.r_gen", "quality-17.less.r_gen"}
 
 
 # ------------------------------------------------------------------------------------------------- what is not there

@@ -109,6 +109,30 @@ def test_a_pair_that_varies_more_than_the_others_keeps_its_own_spread() -> None:
     assert found.df == pytest.approx((1 + 0.01) ** 2 / ((1 + 0.0001) / 2))
     single = difference_estimate(0.9, [0.9], wild, Spread(0.0, 20), 21, others)
     assert single.error == pytest.approx(math.sqrt(1 + 1 / 3)), "a single run is thought to vary like its wild control"
+    assert single.df == pytest.approx(2), "of which three runs are all that is known, on both sides"
+
+
+def test_one_variance_on_both_sides_is_known_once() -> None:
+    """A single run against three: the control's two degrees of freedom, not 3.2 as if its variance had come twice."""
+    single = difference_estimate(1.0, [1.0], [0.1, 0.0, -0.1], Spread(0.0, 20), 21)
+    assert single.df == pytest.approx(2)
+    values, held = torch.randn(2000, 4, generator=torch.Generator().manual_seed(6)).tolist(), 0
+    for run, *control in values:
+        value = run - sum(control) / 3
+        low, high = difference_estimate(value, [run], control, Spread(0.0, 20), 21).interval()
+        held += low <= 0 <= high
+    assert held / len(values) == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_third_seed_of_the_control_alone_makes_the_interval_narrower() -> None:
+    others = Spread(0.01, 6)
+    two, three = (
+        difference_estimate(0.5, [0.0, 0.2], control, Spread(0.0, 20), 21, others)
+        for control in ([0.0, 0.2], [0.0, 0.1, 0.2])
+    )
+    pool = (6 * 0.01 + 1 * 0.02 + 2 * 0.01) / 9
+    assert three.error == pytest.approx(math.sqrt(pool * (1 / 2 + 1 / 3))) and three.df == pytest.approx(9)
+    assert three.error < two.error and two.df == pytest.approx(8)
 
 
 def test_satterthwaite_by_hand() -> None:

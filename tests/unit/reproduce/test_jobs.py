@@ -128,6 +128,29 @@ def test_a_variant_is_judged_with_all_its_finished_seeds_and_again_when_more_com
     assert (first.state(), third.state()) == (State.DONE, State.DONE)
 
 
+def test_a_judging_is_priced_by_the_sides_that_nobody_has_filmed(layout: Layout) -> None:
+    jobs = make(layout, "no-gen", "no-transport", "longer-larger", seeds=2)
+    about = {"stream": "ablation", "num_prompts": 192}
+
+    def sides(name: str) -> float:
+        job = named(jobs, name)
+        size = 33 / 17 if "longer" in name else 1.0
+        return (60 * job.minutes() - H200.start_s) / (192 * H200.judged_video_s * size)
+
+    assert sides("judge no-gen, seed 0") == pytest.approx(3)
+    half = [with_run(jobs, "half", seed) for seed in (0, 1)]
+    assert sides("judge half, seed 0") == pytest.approx(4), "both runs that are finished"
+    write_judging(layout.judged(HALF), half[:1], **about)
+    assert sides("judge half, seeds 0 to 1") == pytest.approx(1)
+    assert sides("judge no-gen, seed 0") == pytest.approx(1), "base and truth are taken over from the control's"
+    train = named(jobs, "train no-gen, seed 0")
+    assert train.then_minutes() == named(jobs, "judge no-gen, seed 0").minutes()
+    assert sides("judge no-transport, seed 0") == pytest.approx(3), "its base films other noise"
+    assert sides("judge full on longer clips") == pytest.approx(3), "of another size"
+    write_judging(layout.judged(HALF), half[:1], stream="test", num_prompts=192)
+    assert sides("judge no-gen, seed 0") == pytest.approx(3), "of another list"
+
+
 def test_another_list_of_prompts_or_too_few_of_them_is_no_judging(layout: Layout) -> None:
     jobs = make(layout, "main-gain")
     job, run = named(jobs, "judge full, seed 0"), with_run(jobs, "full", 0)

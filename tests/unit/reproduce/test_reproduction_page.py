@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_the_papers_numbers_stand_once_each_apart_from_ours() -> None:
 
 def test_what_was_run_is_read_from_the_folder(html: str, text: str, layout: Layout) -> None:
     shown = Words(html).text
-    for said in ("runs 3 of 2 variants", "seeds 0, 1", "updates 240", "minutes of training 12.0", "machine one GPU"):
+    for said in ("runs 3, of 2 variants", "seeds 0, 1", "updates 240", "minutes of training 12.0", "machine one GPU"):
         assert said in shown
     assert "Runs of no-gen had fewer updates" in shown and "Runs of no-gen had fewer updates" in text
     assert [run.seed for run in finished_runs(layout, VARIANTS["half"])] == [0, 1]
@@ -202,6 +203,34 @@ def test_a_chart_has_a_dot_per_seed_on_one_scale_with_the_control() -> None:
     assert drawn.count('class="interval"') == 1 == drawn.count('class="new-run"')  # of one seed there are none
     assert 'class="zero"' not in drawn and 'class="zero"' in seed_chart([measured("change", (-0.2, 0.1))])
     assert seed_chart([measured("nothing", (float("nan"),))]) == ""
+
+
+def test_rows_of_one_measure_are_titled_by_what_they_share() -> None:
+    pair = [measured(f"{name}.psnr", (22.0, 23.0)) for name in ("half", "no-gen")]
+    rows = [
+        replace(row, text=f"{whose}: PSNR (dB)") for row, whose in zip(pair, ("the recipe", "without"), strict=True)
+    ]
+    drawn = seed_chart(rows)
+    assert "<figcaption>PSNR (dB)</figcaption>" in drawn and "<p>the recipe <b>" in drawn
+    assert "<figcaption>the recipe: PSNR (dB)</figcaption>" in seed_chart(rows[:1])
+
+
+def test_a_difference_of_shares_is_in_points() -> None:
+    row = measured("no-gen.less.words", (-0.01, -0.02), percent=True)
+    assert number(row.value, replace(row, points=True)) == "-1.5\N{NO-BREAK SPACE}points"
+    assert number(row.value, row) == "-1.5\N{NO-BREAK SPACE}%"
+    assert ">0 %</text>" in seed_chart([row]) and ">0</text>" in seed_chart([replace(row, points=True)])
+
+
+def test_runs_that_were_judged_are_counted_beside_those_that_lie_there(tmp_path: Path) -> None:
+    """A variant's adapters may be judged elsewhere, and not all of its run folders brought here."""
+    layout = Layout(tmp_path)
+    made_run(layout, "half", 1)
+    judging = layout.judged(VARIANTS["half"]) / "judging.json"
+    judging.parent.mkdir(parents=True)
+    judging.write_text(json.dumps({"adapters_sha256": ["a", "b", "c"], "num_prompts": 192}))
+    for shown in (Words(page.write(layout, []).read_text()).text, markdown.write(layout, []).read_text()):
+        assert "3 runs, 192 prompts" in shown
 
 
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:

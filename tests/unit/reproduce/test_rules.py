@@ -125,11 +125,29 @@ def test_no_transport(gain: Outcome, quality: Outcome, verdict: Verdict) -> None
     ],
 )
 def test_no_phase(psnr: Outcome, kept: list[Outcome], verdict: Verdict) -> None:
-    assert no_phase(psnr, kept).verdict is verdict
+    assert no_phase(psnr, kept, among=len(kept)).verdict is verdict
+
+
+def test_a_number_that_was_not_measured_makes_the_others_no_surer() -> None:
+    """One of five is searched for by the rule, and three of them are there: still the interval of 99 %."""
+    between = next(
+        fall
+        for fall in (Outcome(Estimate(value=-value / 100, error=1.0, df=20, seeds=(), num=20, knows_seeds=True), "")
+                     for value in range(200, 300))
+        if effect(fall, among=3) is Effect.WORSE and effect(fall, among=5) is not Effect.WORSE
+    )  # fmt: skip
+    assert no_phase(NOTHING, [between, NOTHING, NOTHING], among=3).verdict is HOLDS
+    assert no_phase(NOTHING, [between, NOTHING, NOTHING], among=5).verdict is PARTLY
+
+
+def test_a_number_that_was_searched_for_says_by_which_interval() -> None:
+    """What is shown of it is its 95 % interval, which does not decide."""
+    assert "(its interval of 99 % does not hold 0 either)" in no_phase(NOTHING, [SURE_FALL], among=5).reason
+    assert "(its interval of 97.5 % does not hold 0 either)" in no_gen(FALL, [SURE_FALL, NOTHING]).reason
 
 
 def test_no_phase_after_a_collapse_is_not_what_the_paper_says() -> None:
-    assert no_phase(NOTHING, [SURE_FALL, NOTHING], collapsed=True).verdict is PARTLY
+    assert no_phase(NOTHING, [SURE_FALL, NOTHING], among=2, collapsed=True).verdict is PARTLY
 
 
 def test_no_3d() -> None:

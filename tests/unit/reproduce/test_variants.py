@@ -10,6 +10,7 @@ from worldr1.build import ExperimentConfig, load_experiment
 from worldr1.errors import ConfigError
 from worldr1.reproduce.claims import CLAIMS
 from worldr1.reproduce.claims.data_size import SIZES, STRESS
+from worldr1.reproduce.needs import needed
 from worldr1.reproduce.prices import H200, judging_minutes, missing_minutes, run_minutes
 from worldr1.reproduce.variants import OFF, RECIPE, UPDATES, VARIANTS, Length
 from worldr1.rl.phases import Phase
@@ -40,9 +41,11 @@ def test_its_settings_are_a_recipe_and_change_what_they_say(name: str) -> None:
 
 def test_a_variant_is_as_long_as_its_control_and_has_one() -> None:
     for variant in VARIANTS.values():
-        if variant.settings:
+        if variant.settings and variant.name != SIZES[-1]:
             assert variant.control is not None and VARIANTS[variant.control].length is variant.length
     assert UPDATES[Length.HALF] < UPDATES[Length.FULL]
+    assert {VARIANTS[name].control for name in (STRESS, *SIZES[:-1])} == {SIZES[-1]}, "lists of prompts: the largest"
+    assert needed(["data-size"], 3).seeds.keys() == {*SIZES, STRESS}, "which need no run of the recipe"
 
 
 @pytest.mark.parametrize(("name", "part"), TERMS.items())

@@ -64,10 +64,21 @@ def paper(table: str, metric: str, method: str = SMALL, variant: str = "") -> Pu
 
 
 def measured(
-    name: str, text: str, estimate: Estimate, *, decimals: int, percent: bool = False, predicts: bool = True
+    name: str,
+    text: str,
+    estimate: Estimate,
+    *,
+    decimals: int,
+    percent: bool = False,
+    points: bool = False,
+    predicts: bool = True,
 ) -> Measured:
-    """An estimate as a row. predicts: whether a new run's value means something."""
-    low, high = estimate.interval()
+    """An estimate as a row. predicts: whether a new run's value means something.
+
+    Where nothing varied (no clip of any run was rejected, say) there is no interval: one of no width would claim to
+    know what another run does.
+    """
+    low, high = estimate.interval() if estimate.error > 0 else (-math.inf, math.inf)
     new_low, new_high = estimate.new_run if predicts else (-math.inf, math.inf)
     return Measured(
         name=name,
@@ -81,6 +92,7 @@ def measured(
         num=estimate.num,
         decimals=decimals,
         percent=percent,
+        points=points,
     )
 
 
@@ -128,12 +140,22 @@ def collapsed(evidence: Evidence, variant: str) -> bool:
     return more.value >= COLLAPSED and more.interval().low > 0
 
 
-def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> tuple[Measured, ...]:
-    """All of `BESIDE`, a variant less its control; before them PSNR's two levels, and the difference of gains where the
-    variant's base model is another one."""
+def contrasts(evidence: Evidence, variant: str, first: Sequence[Measure] = ()) -> tuple[Measured, ...]:
+    """All of `BESIDE` that both sides measure in one way, a variant less its control; and PSNR's two levels.
+
+    first: what decides, which stands before them, after the difference of gains where the variant's base model is
+    another one.
+    """
     about = VARIANTS[variant]
-    other = control or about.control or ""
-    rows = [
+    other = about.control or ""
+    order = dict.fromkeys([*first, *BESIDE])
+    found = {one: evidence.difference(variant, one) for one in order if one.name not in about.redefines}
+    rows = {
+        one: _difference(variant, one.name, _with_unit(one), estimate, one)
+        for one, estimate in found.items()
+        if estimate.num
+    }
+    levels = [
         measured(
             f"{name}.{PSNR.name}",
             f"{VARIANTS[name].text}: {PSNR.text} (dB)",
@@ -142,15 +164,13 @@ def contrasts(evidence: Evidence, variant: str, control: str | None = None) -> t
         )
         for name in (other, variant)
     ]
-    found = {measure: evidence.difference(variant, measure, control=control) for measure in BESIDE}
-    gains = evidence.difference(variant, PSNR, gains=True, control=control)
+    gains = evidence.difference(variant, PSNR, gains=True)
+    own_base = []
     if not math.isclose(gains.value, found[PSNR].value, abs_tol=1e-6):
         text = f"gain over its own base, {_with_unit(PSNR)}"
-        rows.append(_difference(variant, f"gain.{PSNR.name}", text, gains, PSNR))
-    for measure, estimate in found.items():
-        if estimate.num:
-            rows.append(_difference(variant, measure.name, _with_unit(measure), estimate, measure))
-    return tuple(rows)
+        own_base = [_difference(variant, f"gain.{PSNR.name}", text, gains, PSNR)]
+    decided = [rows[one] for one in first if one in rows]
+    return (*own_base, *decided, *levels, *(row for one, row in rows.items() if one not in first))
 
 
 def _with_unit(measure: Measure) -> str:
@@ -158,12 +178,14 @@ def _with_unit(measure: Measure) -> str:
 
 
 def _difference(variant: str, name: str, text: str, estimate: Estimate, measure: Measure) -> Measured:
+    control = VARIANTS[VARIANTS[variant].control or ""]
     return measured(
         f"{variant}.{LESS}{name}",
-        f"{VARIANTS[variant].text}, less the recipe: {text}",
+        f"{VARIANTS[variant].text}, less {'the recipe' if control.is_recipe else control.text}: {text}",
         estimate,
         decimals=measure.decimals,
         percent=measure.percent,
+        points=measure.percent,
         predicts=False,
     )
 
