@@ -10,7 +10,7 @@ Needs a renderer that hands gradients on: gsplat on a GPU (`backends.gsplat`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -24,15 +24,18 @@ from worldr1.rewards.reconstruction import (
     BEHIND_GREY,
     ReconstructionConfig,
     Redrawn,
-    compare_redrawn,
+    compare_all_redrawn,
+    redraw_jobs,
     split_frames,
 )
-from worldr1.scene.gaussians import gaussians_from_depth
+from worldr1.rewards.rendering import RenderJob, render_jobs
 from worldr1.scene.image_metrics import SSIM_WINDOW_PX, ssim
 from worldr1.seeding import make_generator
 from worldr1.types import Gaussians, Reconstruction
 
 FIT_HOLDOUT, FIT_ALL = "fit_holdout", "fit_all"
+MAX_PIXELS = 8_000_000
+"""Of the videos whose scenes are optimised side by side; each can become a Gaussian (about 200 bytes with Adam's)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,72 +60,84 @@ class FitConfig:
 
 
 class GaussianParameters(nn.Module):
-    """Gaussians as free numbers: log scales, logits of opacities and colours."""
+    """Gaussians of S scenes as free numbers: means in units of a scene's own, log scales, logits of the other two.
 
-    def __init__(self, start: Gaussians) -> None:
+    Raises InputError for a scene without Gaussians.
+    """
+
+    def __init__(self, starts: Sequence[Gaussians], units: Sequence[float]) -> None:
         super().__init__()
-        if len(start.means) == 0:
+        self.counts = [len(start.means) for start in starts]
+        if 0 in self.counts:
             raise InputError("There are no Gaussians to optimise; the reconstruction trusts no pixel.")
-        self.means = nn.Parameter(start.means.detach().clone())
-        self.quats = nn.Parameter(nn.functional.normalize(start.quats.detach(), dim=-1))
-        self.log_scales = nn.Parameter(start.scales.detach().clamp(min=1e-8).log())
-        self.opacity_logits = nn.Parameter(start.opacities.detach().clamp(0.01, 0.99).logit())
-        self.color_logits = nn.Parameter(start.colors.detach().clamp(0.01, 0.99).logit())
 
-    def scene(self, *, detached: bool = False) -> Gaussians:
-        """What a renderer draws; differentiable unless detached."""
-        return Gaussians(
-            means=self.means.detach() if detached else self.means,
-            quats=self.quats.detach() if detached else self.quats,
-            scales=self.log_scales.exp(),
-            opacities=self.opacity_logits.sigmoid(),
-            colors=self.color_logits.sigmoid(),
+        def together(name: str) -> Tensor:
+            return torch.cat([getattr(start, name).detach() for start in starts])
+
+        means = together("means")
+        self.units = torch.repeat_interleave(means.new_tensor(units), torch.tensor(self.counts, device=means.device))
+        self.means = nn.Parameter(means / self.units[:, None])
+        self.quats = nn.Parameter(together("quats"))
+        self.log_scales = nn.Parameter(together("scales").clamp(min=1e-8).log())
+        self.opacity_logits = nn.Parameter(together("opacities").clamp(0.01, 0.99).logit())
+        self.color_logits = nn.Parameter(together("colors").clamp(0.01, 0.99).logit())
+
+    def scenes(self) -> list[Gaussians]:
+        """What a renderer draws; differentiable where gradients are on."""
+        parts = (
+            self.means * self.units[:, None],
+            nn.functional.normalize(self.quats, dim=-1),
+            self.log_scales.exp(),
+            self.opacity_logits.sigmoid(),
+            self.color_logits.sigmoid(),
         )
+        return [
+            Gaussians(means=m, quats=q, scales=s, opacities=o, colors=c)
+            for m, q, s, o, c in zip(*(part.split(self.counts) for part in parts), strict=True)
+        ]
 
 
-def fit_scene(
-    video: Float[Tensor, "T 3 H W"],
-    reconstruction: Reconstruction,
+def fit_scenes(
+    videos: Sequence[Float[Tensor, "T 3 H W"]],
+    reconstructions: Sequence[Reconstruction],
     renderer: Renderer,
     *,
-    holdout: bool,
-    config: FitConfig | None = None,
-    redrawing: ReconstructionConfig | None = None,
-) -> tuple[Gaussians, Redrawn]:
-    """The optimised scene, and the target frames drawn from it. video: at the depth's size.
+    config: FitConfig,
+    redrawing: ReconstructionConfig,
+) -> list[tuple[Gaussians, Redrawn]]:
+    """Of every video the optimised scene, and its target frames drawn from it; all side by side.
 
+    videos: of one shape, at the size of their depth. A scene becomes what it becomes alone, up to rounding: Adam
+    scales every number by itself, and all scenes see their frames in the same order.
     Raises InputError if the renderer hands no gradients on, or nothing can be lifted.
     """
-    config, redrawing = config or FitConfig(), redrawing or ReconstructionConfig(holdout=holdout)
-    source, target = split_frames(len(video), holdout=redrawing.holdout)
-    poses, intrinsics = reconstruction.world_from_camera, reconstruction.intrinsics_px
-    height, width = video.shape[-2:]
-    background = video.new_full((3,), BEHIND_GREY)
+    source, _ = split_frames(len(videos[0]), holdout=redrawing.holdout)
+    height, width = videos[0].shape[-2:]
+    drawing = {"height": height, "width": width, "background": videos[0].new_full((3,), BEHIND_GREY)}
+    pictures = torch.stack(list(videos))
+    poses = torch.stack([one.world_from_camera for one in reconstructions])
+    intrinsics = torch.stack([one.intrinsics_px for one in reconstructions])
+    lifted = redraw_jobs(videos, reconstructions, config=redrawing)
     with torch.enable_grad():
-        parameters = GaussianParameters(gaussians_from_depth(video, reconstruction, source, config=redrawing.lift))
-        optimizer, schedule = _optimizer(parameters, config, reconstruction.median_depth)
+        parameters = GaussianParameters([job.gaussians for job in lifted], [r.median_depth for r in reconstructions])
+        optimizer, schedule = _optimizer(parameters, config)
         for frame in _frames(source, config):
-            views = renderer(
-                parameters.scene(),
-                poses[frame : frame + 1],
-                intrinsics[frame : frame + 1],
-                height=height,
-                width=width,
-                background=background,
-            )
-            if not views.colors.requires_grad:
+            scenes = zip(parameters.scenes(), poses[:, [frame]], intrinsics[:, [frame]], strict=True)
+            jobs = [RenderJob(gaussians=g, world_from_camera=pose, intrinsics_px=k) for g, pose, k in scenes]
+            drawn = torch.cat([view.colors for view in render_jobs(renderer, jobs, **drawing)])
+            if not drawn.requires_grad:
                 raise InputError(
                     "3DGS optimisation needs a renderer that hands gradients on: use gsplat on an NVIDIA GPU."
                 )
-            loss = _loss(views.colors, video[frame : frame + 1].to(views.colors), config.ssim_weight)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            _losses(drawn, pictures[:, frame].to(drawn), config.ssim_weight).sum().backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        scene = parameters.scene(detached=True)
-        views = renderer(scene, poses[target], intrinsics[target], height=height, width=width, background=background)
-        return scene, compare_redrawn(video, views, config=redrawing)
+        scenes = parameters.scenes()
+        jobs = [replace(job, gaussians=scene) for job, scene in zip(lifted, scenes, strict=True)]
+        views = render_jobs(renderer, jobs, **drawing)
+        return list(zip(scenes, compare_all_redrawn(videos, views, config=redrawing), strict=True))
 
 
 def fit_metrics(
@@ -134,25 +149,35 @@ def fit_metrics(
     config: FitConfig | None = None,
 ) -> list[dict[str, float]]:
     """psnr_fit_holdout_db (psnr_fit_all_db) and the other two of every clip; all have a reconstruction."""
-    suffix, found = FIT_HOLDOUT if holdout else FIT_ALL, []
-    for video, reconstruction in zip(*at_depth_size(clips), strict=True):
-        _, redrawn = fit_scene(video, reconstruction, renderer, holdout=holdout, config=config)
+    redrawing, suffix = ReconstructionConfig(holdout=holdout), FIT_HOLDOUT if holdout else FIT_ALL
+    videos, lifted = at_depth_size(clips)
+    found: list[dict[str, float]] = []
+    for some in _side_by_side(videos):
+        fitted = fit_scenes(videos[some], lifted[some], renderer, config=config or FitConfig(), redrawing=redrawing)
         with torch.no_grad():
-            found.append(compare_images(redrawn, suffix, perceptual))
+            found += [compare_images(redrawn, suffix, perceptual) for _, redrawn in fitted]
     return found
 
 
+def _side_by_side(videos: Sequence[Float[Tensor, "T 3 H W"]]) -> list[slice]:
+    """As many videos as have `MAX_PIXELS` together, at least one."""
+    pixels = max((video[:, 0].numel() for video in videos), default=1)
+    num = max(1, MAX_PIXELS // pixels)
+    return [slice(first, first + num) for first in range(0, len(videos), num)]
+
+
 def _optimizer(
-    parameters: GaussianParameters, config: FitConfig, unit: float
+    parameters: GaussianParameters, config: FitConfig
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
     rates = {
-        parameters.means: config.rate_means * unit,
+        parameters.means: config.rate_means,
         parameters.quats: config.rate_quats,
         parameters.log_scales: config.rate_log_scales,
         parameters.opacity_logits: config.rate_opacity_logits,
         parameters.color_logits: config.rate_color_logits,
     }
-    optimizer = torch.optim.Adam([{"params": [x], "lr": rate} for x, rate in rates.items()], eps=1e-15)
+    groups = [{"params": [x], "lr": rate} for x, rate in rates.items()]
+    optimizer = torch.optim.Adam(groups, eps=1e-15, fused=parameters.means.is_cuda)
 
     def falling(step: int) -> float:
         return 0.01 ** (step / config.steps)
@@ -168,8 +193,10 @@ def _frames(source: list[int], config: FitConfig) -> Iterator[int]:
         yield left.pop()
 
 
-def _loss(drawn: Float[Tensor, "1 3 H W"], target: Float[Tensor, "1 3 H W"], ssim_weight: float) -> Tensor:
-    absolute = (drawn - target).abs().mean()
+def _losses(
+    drawn: Float[Tensor, "S 3 H W"], target: Float[Tensor, "S 3 H W"], ssim_weight: float
+) -> Float[Tensor, " S"]:
+    absolute = (drawn - target).abs().mean((1, 2, 3))
     if min(drawn.shape[-2:]) < SSIM_WINDOW_PX:
         return absolute
-    return (1 - ssim_weight) * absolute + ssim_weight * (1 - ssim(drawn, target).mean())
+    return (1 - ssim_weight) * absolute + ssim_weight * (1 - ssim(drawn, target))
