@@ -1,7 +1,8 @@
 """The folder of `worldr1 evaluate`: what was evaluated, one record per video, the videos, and what pages show.
 
 - evaluation.json: `Facts`: the model or the videos, suite, judge, settings, cost
-- records.jsonl: one `VideoRecord` per line, appended as soon as a video is judged: a killed evaluation goes on
+- records.jsonl: one `VideoRecord` per line, appended as soon as a video is judged: a killed evaluation goes on; a
+  later line of one video, measured by more, stands for the earlier one
 - videos/NAME.mp4: `VideoRecord.video`
 - redrawn/NAME.mp4: of the shown videos: every frame drawn again from the geometry of the frames of other parity,
   striped where nothing is known; NAME.png says where that is; NAME-seen.mp4 is what the judge saw, where that has other
@@ -72,7 +73,8 @@ class EvaluationFolder:
 
     def __init__(self, path: Path, facts: Facts, records: tuple[VideoRecord, ...]) -> None:
         """As `create` and `load` make it."""
-        self.path, self.facts, self._records = path, facts, list(records)
+        self.path, self.facts = path, facts
+        self._records = {record.key: record for record in records}
 
     @classmethod
     def create(cls, path: Path, facts: Facts) -> Self:
@@ -116,20 +118,20 @@ class EvaluationFolder:
     @property
     def records(self) -> tuple[VideoRecord, ...]:
         """Of the videos judged so far, in the order of prompts and samples."""
-        return tuple(sorted(self._records, key=lambda record: record.key))
+        return tuple(self._records[key] for key in sorted(self._records))
 
     def video(self, record: VideoRecord) -> Path | None:
         """The file of a record's video; None if it was not kept."""
         return None if record.video is None else self.path / VIDEOS / record.video
 
     def append(self, record: VideoRecord) -> None:
-        """Adds a record and has it on the disk when it returns."""
+        """Adds a record, or puts it in the place of its video's, and has it on the disk when it returns."""
         line = json.dumps(asdict(record), allow_nan=False) + "\n"
         with (self.path / RECORDS_FILE).open("ab") as file:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
-        self._records.append(record)
+        self._records[record.key] = record
 
     def save_facts(self, facts: Facts) -> None:
         """Writes evaluation.json whole or not at all."""
