@@ -220,6 +220,7 @@ def test_vbench_s_scores_are_added_to_what_is_judged_already(
 ) -> None:
     out, python = Path(shutil.copytree(whole, tmp_path / "out")), str(fake_vbench(tmp_path, SCORING))
     monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
+    monkeypatch.setattr("worldr1.cli.evaluate._write_report", lambda *_: "report.html")
     for _ in range(2):  # the second time there is nothing left to score
         assert main([*TWO, "--vbench", python, "--out", str(out)]) == 0
     printed = capsys.readouterr()
@@ -237,16 +238,25 @@ def test_a_measure_asked_for_later_has_valid_videos_judged_again(
 ) -> None:
     """Two steps of an optimisation whose renderer paints the mean colour: what gsplat does needs a GPU."""
 
-    def mean_colour(gaussians: Gaussians, poses: Tensor, *cameras: Tensor, height: int, width: int, **_: Tensor) -> Any:
-        size = (len(poses), height, width)
-        colours = gaussians.colors.mean(0)[None, :, None, None].expand(-1, -1, height, width)
-        return RenderedViews(
-            colors=colours.repeat(len(poses), 1, 1, 1), alphas=torch.ones(size), depths=torch.ones(size)
-        )
+    class MeanColour:
+        def __call__(
+            self,
+            gaussians: Gaussians,
+            world_from_camera: Tensor,
+            intrinsics_px: Tensor,
+            *,
+            height: int,
+            width: int,
+            background: Tensor,
+        ) -> RenderedViews:
+            size = (len(world_from_camera), height, width)
+            colours = gaussians.colors.mean(0)[None, :, None, None].expand(size[0], 3, height, width)
+            return RenderedViews(colors=colours, alphas=torch.ones(size), depths=torch.ones(size))
 
     out = Path(shutil.copytree(whole, tmp_path / "out"))
-    fitting = Fitting(mean_colour, "cpu", FitConfig(steps=2))
+    fitting = Fitting(MeanColour(), "cpu", FitConfig(steps=2))
     monkeypatch.setattr("worldr1.cli.evaluate.load_fitting", lambda: fitting)
+    monkeypatch.setattr("worldr1.cli.evaluate._write_report", lambda *_: "report.html")
     assert main([*TWO, "--fit", "--out", str(out)]) == 0
     for before, after in zip(measures(whole), measures(out), strict=True):
         assert after.keys() - before.keys() == {

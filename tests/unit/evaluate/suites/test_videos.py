@@ -51,19 +51,21 @@ def test_the_rate_is_that_of_the_frames_that_are_judged(monkeypatch: pytest.Monk
 def test_only_a_valid_clip_is_optimised_and_its_distances_are_carried_to_their_network(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    devices = []
+    devices: list[str] = []
 
-    def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        devices.extend((a.device.type, b.device.type))
-        return torch.zeros(1)
+    class Distance:
+        licence = "a licence"
 
-    distance.licence = "a licence"  # type: ignore[attr-defined]
-    words = {"fitting": Fitting("gsplat", "meta", FitConfig(steps=3)), "perceptual": distance}  # type: ignore[arg-type]
+        def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            devices.extend((a.device.type, b.device.type))
+            return torch.zeros(1)
+
+    words = {"fitting": Fitting("gsplat", "meta", FitConfig(steps=3)), "perceptual": Distance()}  # type: ignore[arg-type]
     _, fitted = found_in(monkeypatch, tmp_path, Status.OK, **words)
     assert (fitted["renderer"], fitted["names"], fitted["fit"].steps) == ("gsplat", MEASURED_BY_FITTING, 3)
     assert fitted["clip"].video.device.type == "meta" and fitted["clip"].reconstruction is GEOMETRY
     assert isinstance(fitted["perceptual"], CarriedDistance)
-    CarriedDistance(distance, "meta")(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+    CarriedDistance(Distance(), "meta")(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
     assert devices == ["meta", "meta"]
     assert len(found_in(monkeypatch, tmp_path, Status.REJECTED, **words)) == 1
 
