@@ -28,7 +28,7 @@ VIDEOS, REDRAWN, POINTS = "videos", "redrawn", "points"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What an evaluation says of itself. Two with equal `comparable` may be compared."""
+    """What an evaluation says of itself. Two of one suite, `suite_sha256` and judge may be compared."""
 
     title: str
     """What tables call the model."""
@@ -56,11 +56,6 @@ class Facts:
     """Wall time so far: "sampling", "judging"; loading models is not counted."""
     notes: tuple[str, ...] = ()
     """What a reader must know: the judge is the reward's own, prompts without videos, how videos were fitted."""
-
-    @property
-    def comparable(self) -> tuple[object, ...]:
-        """What two evaluations must share."""
-        return self.suite, self.suite_sha256, self.judge
 
     @property
     def judged_by_reward(self) -> bool:
