@@ -193,6 +193,13 @@ def test_what_cannot_be_evaluated_is_one_sentence(arguments: list[str], sentence
     assert sentence in error and "Traceback" not in error
 
 
+def test_an_optimisation_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Lines) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["evaluate", "--fit", "--out", str(tmp_path / "out")]) == 2
+    assert "--fit cannot be had here, leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "asked before anything is done"
+
+
 def test_the_packaged_adapter_says_by_its_recipe_what_rewarded_it() -> None:
     from worldr1.cli.judges import reward_model_of
 

@@ -69,7 +69,10 @@ def load_fitting() -> "Fitting":
     from worldr1.evaluate.metrics.splat_fit import FitConfig
     from worldr1.evaluate.suites.videos import Fitting
 
-    return Fitting(GsplatRenderer("cuda"), "cuda", FitConfig())
+    try:
+        return Fitting(GsplatRenderer("cuda"), "cuda", FitConfig())
+    except InputError as error:
+        raise InputError(f"--fit cannot be had here, leave it out: {error}") from error
 
 
 def reward_model_of(lora: Path) -> str | None:
