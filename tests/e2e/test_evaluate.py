@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from fake_vbench import SCORING, fake_vbench
+from torch import Tensor
 
 from worldr1.cli import main
 from worldr1.evaluate.folder import RECORDS_FILE, VIDEOS, EvaluationFolder
+from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.suites.suite import load_suite
+from worldr1.evaluate.suites.videos import Fitting
 from worldr1.shipped import shipped_adapter
+from worldr1.types import Gaussians, RenderedViews
 from worldr1.video_io import read_comment
 
 Lines = pytest.CaptureFixture[str]
@@ -26,6 +32,10 @@ SUITE = load_suite("mini")
 def evaluate(*arguments: str, capsys: Lines) -> dict[str, Any]:
     assert main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def never(*arguments: object, **keywords: object) -> None:
+    raise AssertionError("all is there")
 
 
 def measures(folder: Path) -> list[dict[str, float]]:
@@ -79,9 +89,6 @@ def test_what_a_kill_leaves_is_gone_on_with_and_nothing_is_made_twice(
         asdict(r) for r in EvaluationFolder.load(whole).records
     ], "as if nothing had happened"
 
-    def never(*arguments: object, **keywords: object) -> None:
-        raise AssertionError("all is there")
-
     monkeypatch.setattr("worldr1.cli.filming.Filmer", never)
     monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
     assert main([*TWO, "--out", str(out)]) == 0
@@ -113,14 +120,15 @@ def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(
     assert main(["evaluate", "--export-suite", str(folder), "--suite", "mini", "--set", "clip.frames=17"]) == 0
     assert capsys.readouterr().out == f"{folder}\n"
     template = (folder / "manifest.jsonl").read_text().splitlines()
-    (folder / "manifest.jsonl").write_text("\n".join(template[:2]) + "\n")
-    for line in template[:2]:
-        name = json.loads(line)["file"]
+    for num in (1, 2):  # the manifest grows, and so does the evaluation
+        (folder / "manifest.jsonl").write_text("\n".join(template[:num]) + "\n")
+        name = json.loads(template[num - 1])["file"]
         shutil.copyfile(whole / name, folder / name)
-    told = evaluate("evaluate", "--videos", str(folder), "--suite", "mini", "--out", str(out), capsys=capsys)
+        told = evaluate("evaluate", "--videos", str(folder), "--suite", "mini", "--out", str(out), capsys=capsys)
     assert measures(out) == measures(whole)
     assert told["title"] == "closed-model" and told["source"] == {"videos": "closed-model"}
-    assert "videos of 2 of the suite's 144 prompts were given" in told["notes"]
+    given = [note for note in told["notes"] if "were given" in note]
+    assert given == ["videos of 2 of the suite's 144 prompts were given"], "and no longer of 1"
     assert any("rewarded by is not known" in note for note in told["notes"])
     assert "sampling" not in told["seconds"]
 
@@ -177,6 +185,10 @@ def test_a_real_models_videos_are_judged_without_weights(tiny_wan_folder: Path, 
         (["--videos", "nowhere"], "There is no nowhere/manifest.jsonl"),
         (["--export-suite", "new", "--limit", "2"], "leave out --limit: --export-suite writes the whole suite"),
         (["--export-suite", "new", "--lora", "x"], "leave out --lora: --export-suite writes the whole suite"),
+        (["--videos", "pyproject.toml"], "is a file: give the folder that its manifest.jsonl lies in"),
+        (["--out", "pyproject.toml"], "--out pyproject.toml cannot be used as a folder"),
+        (["--vbench", "nowhere/python"], "There is no program nowhere/python"),
+        (["--vbench", sys.executable], "pip install vbench==0.1.5 in that environment"),
         (["--export-suite", "src", "--set", "noise.strength=1"], "an export has clip.frames"),
     ],
 )
@@ -184,6 +196,13 @@ def test_what_cannot_be_evaluated_is_one_sentence(arguments: list[str], sentence
     assert main(["evaluate", *arguments]) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error
+
+
+def test_an_optimisation_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Lines) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["evaluate", "--fit", "--out", str(tmp_path / "out")]) == 2
+    assert "--fit cannot be had here, leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "asked before anything is done"
 
 
 def test_the_packaged_adapter_says_by_its_recipe_what_rewarded_it() -> None:
@@ -206,6 +225,60 @@ def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_who
     made = {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")}
     assert main(["compare", "base", "truth", "--limit", "1"]) == 0
     assert {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")} == made
+
+
+def test_vbench_s_scores_are_added_to_what_is_judged_already(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Lines
+) -> None:
+    out, python = Path(shutil.copytree(whole, tmp_path / "out")), str(fake_vbench(tmp_path, SCORING))
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
+    monkeypatch.setattr("worldr1.cli.evaluate._write_report", lambda *_: "report.html")
+    for _ in range(2):  # the second time there is nothing left to score
+        assert main([*TWO, "--vbench", python, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("scores 2 videos") == 1
+    for word in ("VBench mean of five (the paper's AVG)", "VBench dynamic degree", "VBench quality score", "cost: "):
+        assert word in printed.out
+    facts = EvaluationFolder.load(out).facts
+    assert facts.seconds["VBench"] > 0 and facts.devices["VBench"] == "cuda"
+    for before, after in zip(measures(whole), measures(out), strict=True):
+        assert {name: after[name] for name in before} == before and after["vbench_dynamic_degree"] == 1
+
+
+def test_a_measure_asked_for_later_has_valid_videos_judged_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of an optimisation whose renderer paints the mean colour: what gsplat does needs a GPU."""
+
+    class MeanColour:
+        def __call__(
+            self,
+            gaussians: Gaussians,
+            world_from_camera: Tensor,
+            intrinsics_px: Tensor,
+            *,
+            height: int,
+            width: int,
+            background: Tensor,
+        ) -> RenderedViews:
+            size = (len(world_from_camera), height, width)
+            colours = gaussians.colors.mean(0)[None, :, None, None].expand(size[0], 3, height, width)
+            return RenderedViews(colors=colours, alphas=torch.ones(size), depths=torch.ones(size))
+
+    out = Path(shutil.copytree(whole, tmp_path / "out"))
+    fitting = Fitting(MeanColour(), "cpu", FitConfig(steps=2))
+    monkeypatch.setattr("worldr1.cli.evaluate.load_fitting", lambda: fitting)
+    monkeypatch.setattr("worldr1.cli.evaluate._write_report", lambda *_: "report.html")
+    assert main([*TWO, "--fit", "--out", str(out)]) == 0
+    for before, after in zip(measures(whole), measures(out), strict=True):
+        assert after.keys() - before.keys() == {
+            *("psnr_fit_holdout_db", "ssim_fit_holdout", "psnr_fit_all_db", "ssim_fit_all")
+        }
+        assert {name: after[name] for name in before} == pytest.approx(before)
+    assert len(EvaluationFolder.load(out).records) == 2
+    monkeypatch.setattr("worldr1.cli.evaluate.load_judge_model", never)
+    assert main([*TWO, "--fit", "--out", str(out)]) == 0
+    assert main([*TWO, "--out", str(out)]) == 0
 
 
 def test_a_perceptual_network_adds_its_distances_and_changes_nothing_else(whole: Path) -> None:

@@ -1,6 +1,7 @@
 """Every measure of a video on the GPU: the values of the CPU, and 3DGS optimisation, which only a GPU has."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from worldr1.backends.mini import load_distance
 from worldr1.build import build_renderer
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli import main
+from worldr1.evaluate.folder import EvaluationFolder
 from worldr1.evaluate.metrics import JudgedClip, measure
 from worldr1.evaluate.metrics.splat_fit import FitConfig
 
@@ -44,3 +47,10 @@ def test_an_optimised_scene_explains_more_and_a_swimming_video_less() -> None:
     good, swimming = measure(judged("cuda"), renderer=build_renderer("cuda"), names=names, fit=FitConfig(steps=300))
     assert good["psnr_fit_all_db"] > good["psnr_all_db"] + 2
     assert good["psnr_fit_holdout_db"] > swimming["psnr_fit_holdout_db"] + 1
+
+
+def test_evaluate_optimises_every_valid_video(tmp_path: Path) -> None:
+    assert main(["evaluate", "--model", "truth", "--limit", "1", "--fit", "--out", str(tmp_path)]) == 0
+    (record,) = EvaluationFolder.load(tmp_path).records
+    assert record.measures["psnr_fit_all_db"] > record.measures["psnr_all_db"] + 2
+    assert {"psnr_fit_holdout_db", "ssim_fit_holdout", "ssim_fit_all"} <= record.measures.keys()

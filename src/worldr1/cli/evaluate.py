@@ -6,7 +6,7 @@ import math
 import platform
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from worldr1 import __version__
 from worldr1.cli.evaluate_sources import TRUTH, Source, find_source, num_samples
-from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_judge_model
+from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_fitting, load_judge_model
 from worldr1.cli.model_options import MINI, add_model_arguments
 from worldr1.cli.options import refuse_unread
 from worldr1.cli.places import make_folder
@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lpips", type=Path, metavar="FILE", help="alexnet-owt-7be5be79.pth: measure LPIPS too (docs/models.md)"
+    )
+    parser.add_argument(
+        "--fit", action="store_true", help="optimise 3D Gaussians for every video too: needs an NVIDIA GPU with gsplat"
+    )
+    parser.add_argument(
+        "--vbench", metavar="PYTHON", help="measure VBench too: the python of an environment that has vbench 0.1.5"
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="of the evaluation (default: evaluations/SUITE-TITLE); goes on there"
@@ -109,16 +115,26 @@ def evaluate_named(name: str, *, limit: int | None = None) -> "EvaluationFolder"
 
 def _evaluate(args: argparse.Namespace, suite: Suite) -> "EvaluationFolder":
     source = find_source(args, suite)
+    from worldr1.evaluate.metrics import MEASURED_BY_FITTING
+    from worldr1.evaluate.metrics.vbench import check_vbench
+
     name = args.judge or default_judge(suite, real_model=args.videos is None and args.model not in (MINI, "truth"))
     check_judge(name, weights=args.judge_weights)
-    if args.lpips is not None and not args.lpips.is_file():  # before hours of sampling
+    # before hours of sampling
+    if args.lpips is not None and not args.lpips.is_file():
         raise InputError(f"--lpips {args.lpips} is no file: give AlexNet's weights as torchvision has them")
+    if args.vbench is not None:
+        check_vbench(args.vbench)
+    fitting = load_fitting() if args.fit else None
     out = args.out or Path("evaluations") / _slug(f"{suite.name}-{source.title}")
-    folder = _open(out, _facts(source, suite, name))
+    folder = _open(out, _facts(source, suite, name, gpu=args.fit))
+    wanted = [*(MEASURED_BY_FITTING[:1] if args.fit else ()), *(["perceptual_holdout"] if args.lpips else ())]
+
+    def load_judge() -> "FileJudge":
+        return load_judge_model(name, suite, weights=args.judge_weights, lpips=args.lpips, fitting=fitting)
+
     try:
-        _make_and_judge(
-            folder, source, lambda: load_judge_model(name, suite, weights=args.judge_weights, lpips=args.lpips)
-        )
+        _make_and_judge(folder, source, load_judge, wanted, vbench=args.vbench)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; the same command goes on: {out} has all that is done") from None
     print(f"wrote {folder.path}", file=sys.stderr)
@@ -157,7 +173,8 @@ def _slug(text: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- evaluating
 
 
-def _facts(source: Source, suite: Suite, judge: str) -> "Facts":
+def _facts(source: Source, suite: Suite, judge: str, *, gpu: bool) -> "Facts":
+    """gpu: whether judging needs one, whatever the judge."""
     from worldr1.evaluate.folder import Facts
 
     facts = Facts(
@@ -172,7 +189,8 @@ def _facts(source: Source, suite: Suite, judge: str) -> "Facts":
         settings=source.settings,
         worldr1=__version__,
         machine=_machine(),
-        devices={"judging": judge_device(judge)} | ({"sampling": source.device} if source.device else {}),
+        devices={"judging": "cuda" if gpu else judge_device(judge)}
+        | ({"sampling": source.device} if source.device else {}),
     )
     notes = []
     if facts.judged_by_reward:
@@ -185,36 +203,49 @@ def _facts(source: Source, suite: Suite, judge: str) -> "Facts":
 def _open(out: Path, facts: "Facts") -> "EvaluationFolder":
     from worldr1.evaluate.folder import FACTS_FILE, EvaluationFolder
 
+    make_folder(out)
     if (out / FACTS_FILE).is_file():  # its videos have told it
         facts = replace(facts, clip=EvaluationFolder.load(out).facts.clip)
     for note in facts.notes:
         print(f"warning: {note}", file=sys.stderr)
-    try:
-        folder = EvaluationFolder.create(out, facts)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be used as a folder ({error.strerror}): choose another") from error
+    folder = EvaluationFolder.create(out, facts)
+    on_gpu = {what: device for what, device in facts.devices.items() if device == "cuda"}
+    if not on_gpu.items() <= folder.facts.devices.items():  # begun without one
+        folder.save_facts(replace(folder.facts, devices={**folder.facts.devices, **on_gpu}))
     if folder.records:
         print(f"{len(folder.records)} videos in {out} are judged already", file=sys.stderr)
     return folder
 
 
-def _make_and_judge(folder: "EvaluationFolder", source: Source, load_judge: "Callable[[], FileJudge]") -> None:
+def _make_and_judge(
+    folder: "EvaluationFolder",
+    source: Source,
+    load_judge: "Callable[[], FileJudge]",
+    wanted: "Collection[str]",
+    *,
+    vbench: str | None,
+) -> None:
     """All videos, then all records, holding the folder alone; what a killed process left is gone on with.
 
-    The judge is loaded when the model that made the videos is gone: together they may not fit a GPU.
+    The judge is loaded when the model that made the videos is gone: together they may not fit a GPU. wanted: measures
+    that an option asks for: videos that were judged without them are judged again. vbench: the python that has it.
     """
     from worldr1.evaluate.folder import VIDEOS
+    from worldr1.evaluate.suites.videos import lacks
     from worldr1.train.run_lock import RunLock
 
     lock, videos = RunLock(folder.path), folder.path / VIDEOS
     try:
         notes = source.make(videos, lambda seconds: _count(folder, "sampling", seconds))
-        judged = {record.key for record in folder.records}
+        judged = {record.key for record in folder.records if not lacks(record, wanted)}
         left = [video for video in source.videos if video.key not in judged]
-        seen: dict[str, None] = dict.fromkeys((*folder.facts.notes, *notes))
+        before = [note for note in folder.facts.notes if not source.counts_videos(note)]
+        seen: dict[str, None] = dict.fromkeys((*before, *notes))
         if left:
             _judge(folder, source, left, load_judge(), seen)
         folder.save_facts(replace(folder.facts, notes=tuple(seen)))
+        if vbench is not None:
+            _score_by_vbench(folder, vbench)
     finally:
         lock.close()
 
@@ -231,6 +262,7 @@ def _judge(
     from worldr1.evaluate.pages.pictures import save_pictures
     from worldr1.types import Status
 
+    known = {record.key: record.measures for record in folder.records}
     print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
     with bar("judging", len(left)) as update:
         for video in left:
@@ -239,11 +271,24 @@ def _judge(
             if found.record.status is Status.OK and found.reconstruction is not None:
                 clip = found.clip.to(judge.device)
                 save_pictures(folder, found.record, clip, found.reconstruction, judge.judge.renderer)
-            folder.append(found.record)
+            measures = known.get(found.record.key, {}) | found.record.measures
+            folder.append(replace(found.record, measures=measures))
             _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
             if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
                 notes |= dict.fromkeys(found.notes)
             update(advance=1)
+
+
+def _score_by_vbench(folder: "EvaluationFolder", python: str) -> None:
+    from worldr1.evaluate.suites.vbench_scores import add_vbench_scores, without_scores
+
+    if not (left := without_scores(folder)):
+        return
+    print(f"VBench of {python} scores {len(left)} videos", file=sys.stderr)
+    begin = monotonic()
+    add_vbench_scores(folder, python)
+    folder.save_facts(replace(folder.facts, devices={**folder.facts.devices, "VBench": "cuda"}))
+    _count(folder, "VBench", monotonic() - begin)
 
 
 def _count(folder: "EvaluationFolder", what: str, seconds: float, clip: tuple[int, ...] | None = None) -> None:
@@ -257,7 +302,8 @@ def _machine() -> str:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 # --------------------------------------------------------------------------------------------------------------- output

@@ -48,6 +48,10 @@ class Source(ABC):
     """All that are wanted, in order."""
     made_elsewhere: bool = False
 
+    def counts_videos(self, note: str) -> bool:
+        """Whether `make` says again, perhaps with another number, what an earlier run noted."""
+        return False
+
     @abstractmethod
     def make(self, folder: Path, count: Callable[[float], None]) -> tuple[str, ...]:
         """Puts the missing ones into `folder`; count: called with the seconds of each. Returns notes for readers.
@@ -248,15 +252,29 @@ class _MadeElsewhere(Source):
         prompts = len({made.video.prompt.id for made in self.made})
         notes = []
         if prompts < len(self.suite.prompts):
-            notes.append(f"videos of {prompts} of the suite's {len(self.suite.prompts)} prompts were given")
+            notes.append(f"videos of {prompts} {self._given}")
         if shorter:
-            notes.append(f"{shorter} of the videos are shorter than the suite's {self.suite.frames} frames")
+            notes.append(f"{shorter} {self._shorter}")
         return tuple(notes)
+
+    @property
+    def _given(self) -> str:
+        return f"of the suite's {len(self.suite.prompts)} prompts were given"
+
+    @property
+    def _shorter(self) -> str:
+        return f"of the videos are shorter than the suite's {self.suite.frames} frames"
+
+    def counts_videos(self, note: str) -> bool:
+        """The manifest may have grown."""
+        return note.endswith((self._given, self._shorter))
 
 
 def _made_elsewhere(args: argparse.Namespace, suite: Suite) -> Source:
-    from worldr1.evaluate.suites.manifest import read_manifest
+    from worldr1.evaluate.suites.manifest import MANIFEST, read_manifest
 
+    if args.videos.is_file():
+        raise InputError(f"--videos {args.videos} is a file: give the folder that its {MANIFEST} lies in.")
     made = read_manifest(args.videos, suite)
     if args.limit is not None:
         first = {prompt.id for prompt in suite.prompts[: args.limit]}

@@ -11,7 +11,7 @@ from worldr1.errors import InputError
 
 if TYPE_CHECKING:
     from worldr1.evaluate.suites.suite import Suite
-    from worldr1.evaluate.suites.videos import FileJudge
+    from worldr1.evaluate.suites.videos import FileJudge, Fitting
 
 JUDGE, SFM, MINI = "judge", "sfm", "mini"
 FRAMES = 24
@@ -47,17 +47,32 @@ def judge_device(name: str) -> str:
     return "cpu" if name == SFM else choose_device()
 
 
-def load_judge_model(name: str, suite: "Suite", *, weights: str = "", lpips: Path | None = None) -> "FileJudge":
-    """A judge that `check_judge` has passed. weights: of Depth Anything 3; lpips: of LPIPS's trunk; None: no LPIPS.
+def load_judge_model(
+    name: str, suite: "Suite", *, weights: str = "", lpips: Path | None = None, fitting: "Fitting | None" = None
+) -> "FileJudge":
+    """A judge that `check_judge` has passed. weights: of Depth Anything 3; lpips: of LPIPS's trunk; None: no LPIPS;
+    fitting: as `load_fitting` makes it; None: nothing is optimised.
 
     Raises InputError for unusable weights.
     """
-    judge = JUDGES[name](name, suite, weights)
+    judge = replace(JUDGES[name](name, suite, weights), fitting=fitting)
     if lpips is None:
         return judge
     from worldr1.backends.lpips import LpipsConfig, load_lpips
 
     return replace(judge, perceptual=load_lpips(LpipsConfig(trunk=str(lpips)), judge.device))
+
+
+def load_fitting() -> "Fitting":
+    """What optimises 3D Gaussians. Raises InputError where gsplat cannot: it needs an NVIDIA GPU and its compiler."""
+    from worldr1.backends.gsplat import GsplatRenderer
+    from worldr1.evaluate.metrics.splat_fit import FitConfig
+    from worldr1.evaluate.suites.videos import Fitting
+
+    try:
+        return Fitting(GsplatRenderer("cuda"), "cuda", FitConfig())
+    except InputError as error:
+        raise InputError(f"--fit cannot be had here, leave it out: {error}") from error
 
 
 def reward_model_of(lora: Path) -> str | None:

@@ -1,7 +1,8 @@
 """The folder of `worldr1 evaluate`: what was evaluated, one record per video, the videos, and what pages show.
 
 - evaluation.json: `Facts`: the model or the videos, suite, judge, settings, cost
-- records.jsonl: one `VideoRecord` per line, appended as soon as a video is judged: a killed evaluation goes on
+- records.jsonl: one `VideoRecord` per line, appended as soon as a video is judged: a killed evaluation goes on; a
+  later line of one video, measured by more, stands for the earlier one
 - videos/NAME.mp4: `VideoRecord.video`
 - redrawn/NAME.mp4: of the shown videos: every frame drawn again from the geometry of the frames of other parity,
   striped where nothing is known; NAME.png says where that is; NAME-seen.mp4 is what the judge saw, where that has other
@@ -27,7 +28,7 @@ VIDEOS, REDRAWN, POINTS = "videos", "redrawn", "points"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What an evaluation says of itself. Two with equal `comparable` may be compared."""
+    """What an evaluation says of itself. Two of one suite, `suite_sha256` and judge may be compared."""
 
     title: str
     """What tables call the model."""
@@ -57,11 +58,6 @@ class Facts:
     """What a reader must know: the judge is the reward's own, prompts without videos, how videos were fitted."""
 
     @property
-    def comparable(self) -> tuple[object, ...]:
-        """What two evaluations must share."""
-        return self.suite, self.suite_sha256, self.judge
-
-    @property
     def judged_by_reward(self) -> bool:
         """Whether the judge is the 3D model that the weights were rewarded by."""
         return bool(self.reward_model) and self.judge == self.reward_model
@@ -72,7 +68,8 @@ class EvaluationFolder:
 
     def __init__(self, path: Path, facts: Facts, records: tuple[VideoRecord, ...]) -> None:
         """As `create` and `load` make it."""
-        self.path, self.facts, self._records = path, facts, list(records)
+        self.path, self.facts = path, facts
+        self._records = {record.key: record for record in records}
 
     @classmethod
     def create(cls, path: Path, facts: Facts) -> Self:
@@ -116,20 +113,20 @@ class EvaluationFolder:
     @property
     def records(self) -> tuple[VideoRecord, ...]:
         """Of the videos judged so far, in the order of prompts and samples."""
-        return tuple(sorted(self._records, key=lambda record: record.key))
+        return tuple(self._records[key] for key in sorted(self._records))
 
     def video(self, record: VideoRecord) -> Path | None:
         """The file of a record's video; None if it was not kept."""
         return None if record.video is None else self.path / VIDEOS / record.video
 
     def append(self, record: VideoRecord) -> None:
-        """Adds a record and has it on the disk when it returns."""
+        """Adds a record, or puts it in the place of its video's, and has it on the disk when it returns."""
         line = json.dumps(asdict(record), allow_nan=False) + "\n"
         with (self.path / RECORDS_FILE).open("ab") as file:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
-        self._records.append(record)
+        self._records[record.key] = record
 
     def save_facts(self, facts: Facts) -> None:
         """Writes evaluation.json whole or not at all."""

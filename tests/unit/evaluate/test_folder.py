@@ -55,6 +55,15 @@ def test_a_line_cut_off_by_a_kill_is_dropped_and_the_next_is_whole(tmp_path):
     assert EvaluationFolder.load(tmp_path).records == (record(0), record(2))
 
 
+def test_a_video_measured_by_more_stands_for_its_earlier_record(tmp_path):
+    folder = EvaluationFolder.create(tmp_path, FACTS)
+    folder.append(record(0))
+    folder.append(record(1))
+    more = replace(record(0), measures={"psnr_holdout_db": 22.0, "ssim_holdout": 0.8})
+    folder.append(more)
+    assert folder.records == EvaluationFolder.load(tmp_path).records == (more, record(1))
+
+
 def test_another_evaluation_is_not_mixed_in(tmp_path):
     EvaluationFolder.create(tmp_path, FACTS)
     EvaluationFolder.create(tmp_path, replace(FACTS, seconds={"judging": 3.0}, machine="another"))

@@ -6,12 +6,13 @@ Example: measure([JudgedClip(video=video, fps=8.0, reconstruction=lifted)], rend
 
 from worldr1.evaluate.metrics.catalogue import CATALOGUE, MetricInfo
 from worldr1.evaluate.metrics.clip import JudgedClip
-from worldr1.evaluate.metrics.measuring import MEASURED_BY_DEFAULT, measure
+from worldr1.evaluate.metrics.measuring import MEASURED_BY_DEFAULT, MEASURED_BY_FITTING, measure
 from worldr1.evaluate.metrics.mvcs import MultiViewConsistency, depth_model_note, multi_view_consistency
 
 __all__ = [
     "CATALOGUE",
     "MEASURED_BY_DEFAULT",
+    "MEASURED_BY_FITTING",
     "JudgedClip",
     "MetricInfo",
     "MultiViewConsistency",

@@ -178,4 +178,5 @@ _GROUPS: dict[Group, tuple[str, ...]] = {
 }
 _OF_GEOMETRY = (_held_out, _all_frames, _fit_held_out, _fit_all, _depths, _residual, _camera)
 _GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
-MEASURED_BY_DEFAULT = tuple(name for name, group in _GROUP_OF.items() if group not in (_fit_held_out, _fit_all))
+MEASURED_BY_FITTING = (*_names(FIT_HOLDOUT), *_names(FIT_ALL))
+MEASURED_BY_DEFAULT = tuple(name for name in _GROUP_OF if name not in MEASURED_BY_FITTING)

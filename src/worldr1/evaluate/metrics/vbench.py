@@ -74,6 +74,9 @@ PERCENT = ("imaging_quality",)
 RESULTS_GLOB, PROMPTS_FILE = "*_eval_results.json", "prompts.json"
 MODULE = "vbench.launch.evaluate"
 MAX_STDERR = 400
+FIND = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vbench') is None)"
+FIND_S = 60
+"""What asks an environment for vbench, and for how long at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,12 +117,13 @@ class VBenchScores:
         return (QUALITY_WEIGHT * quality + SEMANTIC_WEIGHT * semantic) / (QUALITY_WEIGHT + SEMANTIC_WEIGHT)
 
     def measures(self, video: str | None = None) -> dict[str, float]:
-        """By the names of the catalogue: of one video's file name, or of the whole run with the scores.
+        """By the names of the catalogue, with the scores: of one video's file name, or of the whole run.
 
-        A video has its raw values alone; empty if VBench did not see it.
+        Empty for a video that VBench did not see. The scores are linear, so their means over videos of one length are
+        those of the run.
         """
         if video is not None:
-            return {f"vbench_{name}": value for name, value in self.videos.get(video, {}).items()}
+            return VBenchScores(means=self.videos.get(video, {}), videos={}).measures()
         found = {f"vbench_{name}": value for name, value in self.means.items()}
         scores = {"vbench_avg5": self.average_of_five, "vbench_quality": self.quality, "vbench_total": self.total}
         return found | {name: value for name, value in scores.items() if value is not None}
@@ -209,6 +213,19 @@ def command(python: Path, folder: Path, out: Path, dimensions: Sequence[str]) ->
     ]
 
 
+def check_vbench(python: str | Path) -> None:
+    """Raises InputError if there is no such program, or its environment has no vbench: before hours of sampling."""
+    line = [str(_program(python)), "-c", FIND]
+    try:
+        ended = subprocess.run(line, env=_environment(), capture_output=True, timeout=FIND_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(
+            f"{python} cannot be started as a python; give that of the environment that has vbench."
+        ) from error
+    if ended.returncode != 0:
+        raise InputError(_absent(python))
+
+
 def run_vbench(
     python: str | Path,
     folder: str | Path,
@@ -222,16 +239,12 @@ def run_vbench(
     results.
     """
     folder, chosen = Path(folder).resolve(), list(dict.fromkeys((*dimensions, DYNAMIC)))
-    program = shutil.which(str(python))
-    if program is None:
-        raise InputError(f"There is no program {python}; give the python of the environment that has vbench.")
-    # what belongs to our environment must not be imported in that one
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    program = _program(python)
     out = Path(tempfile.mkdtemp(prefix="results-", dir=folder))  # results of an earlier run must not be read for these
-    line = command(Path(os.path.abspath(program)), folder, out, chosen)
+    line = command(program, folder, out, chosen)
     try:
         ended = subprocess.run(
-            line, env=environment, cwd=out, capture_output=True, text=True, timeout=timeout_s, check=False
+            line, env=_environment(), cwd=out, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(f"VBench took longer than {timeout_s:g} s; allow more, or score fewer videos.") from error
@@ -245,11 +258,27 @@ def run_vbench(
     return scores
 
 
+def _program(python: str | Path) -> Path:
+    program = shutil.which(str(python))
+    if program is None:
+        raise InputError(f"There is no program {python}; give the python of the environment that has vbench.")
+    return Path(os.path.abspath(program))
+
+
+def _environment() -> dict[str, str]:
+    """What belongs to our environment must not be imported in that one."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+
+
+def _absent(python: str | Path) -> str:
+    return f"{python} has no vbench: pip install vbench==0.1.5 in that environment (a GPU is needed)."
+
+
 def _why(python: str | Path, stderr: str) -> str:
     lines = [line for line in stderr.strip().splitlines() if line.strip()]
     last = lines[-1].strip()[-MAX_STDERR:] if lines else "it said nothing"
     if "No module named 'vbench" in last or "No module named vbench" in last:
-        return f"{python} has no vbench: pip install vbench==0.1.5 in that environment (a GPU is needed)."
+        return _absent(python)
     return f"VBench failed: {last}"
 
 

@@ -31,6 +31,7 @@ MAX_CLIPS = 24
 NUM_EXTREMES, MAX_INVALID = 5, 4
 """Best and worst clips, and clips that are not valid, among those shown."""
 MAX_TILES = 4
+NO_NUMBERS = '<p class="missing">No clip is valid, so there is no number. Why is said with each clip.</p>'
 SEED = 0
 """Of the bootstrap."""
 
@@ -62,8 +63,8 @@ def write_evaluation_report(
     columns = [subset for subset in subsets if subset == ALL or subset.kind == "motion"]
     sections = {
         "": _opening(folder, found),
-        "The numbers": estimates_table(found, columns) + _how_to_read(found),
-        "By kind of prompt": chooser(by_subset, "Number"),
+        "The numbers": estimates_table(found, columns) + _how_to_read(found) if found else NO_NUMBERS,
+        "By kind of prompt": chooser(by_subset, "Number") if found else "",
         "The clips": cards,
         "Every clip": every_clip([folder], best) if best else "",
         "Published, not measured here": published_tables(published),
@@ -82,7 +83,7 @@ def _opening(folder: EvaluationFolder, found: Sequence[Estimate]) -> str:
     source = ", ".join(f"{name} {value}" for name, value in facts.source.items() if value and "sha" not in name)
     return (
         f"<h1>Evaluation of {escape(facts.title)}</h1>"
-        f'<p class="small">Suite {escape(facts.suite)}: {prompts} prompts, {facts.samples} '
+        f'<p class="small">Suite {escape(facts.suite)}: {prompts} prompt{"s" if prompts != 1 else ""}, {facts.samples} '
         f"video{'s' if facts.samples != 1 else ''} each, {frames} frames of {height} x {width}. Judged by "
         f"{escape(facts.judge)}. {escape(source)}{f'; {escape(made)}' if made else ''}. "
         f"worldr1 {escape(facts.worldr1)}.</p>"

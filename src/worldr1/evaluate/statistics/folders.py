@@ -167,14 +167,19 @@ def compare_folders(
 
 
 def _check_comparable(first: EvaluationFolder, other: EvaluationFolder) -> None:
-    what = ("suite", "suite", "judge")
-    mine, theirs = first.facts.comparable, other.facts.comparable
-    for name, here, there in zip(what, mine, theirs, strict=True):
+    mine, theirs = first.facts, other.facts
+    for name in ("suite", "judge"):
+        here, there = getattr(mine, name), getattr(theirs, name)
         if here != there:
-            shown = f" ({here} and {there})" if here not in ("", there) and len(str(here)) < 40 else ""
             raise InputError(
-                f"{first.path} and {other.path} are of another {name}{shown}; evaluate both with one suite and judge."
+                f"{first.path} and {other.path} are of another {name} ({here} and {there}); evaluate both with one "
+                "suite and judge."
             )
+    if mine.suite_sha256 != theirs.suite_sha256:
+        raise InputError(
+            f"{first.path} and {other.path} are of other prompts, though both are called {mine.suite}: the suite "
+            "changed between them; evaluate both with one version of worldr1."
+        )
     texts = {record.prompt_key: record.prompt for record in first.records}
     common = [record for record in other.records if record.prompt_key in texts]
     if not common:

@@ -1,6 +1,6 @@
 """The videos of a suite, each from a file: whoever made it, it is judged as it lies there, and so as it is watched."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +12,14 @@ from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.evaluation import Task
 from worldr1.evaluate.fitting import ClipSize, evenly, fit
 from worldr1.evaluate.judging.judge import Judge, Looked, record_of
-from worldr1.evaluate.metrics import MEASURED_BY_DEFAULT, JudgedClip, measure
+from worldr1.evaluate.metrics import MEASURED_BY_DEFAULT, MEASURED_BY_FITTING, JudgedClip, measure
+from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.records import VideoRecord
 from worldr1.evaluate.suites.suite import Suite, SuitePrompt
 from worldr1.footage import FootageConfig, Shot, read_shots
-from worldr1.protocols import PerceptualDistance
+from worldr1.protocols import PerceptualDistance, Renderer
 from worldr1.seeding import derive_seed
 from worldr1.types import Reconstruction, Status, Trajectory
-from worldr1.video_io import video_facts
 
 MIN_FRAMES = 5
 """Three frames to build the scene from, two to test it with."""
@@ -71,6 +71,15 @@ def suite_videos(suite: Suite, *, samples: int, seed: int, limit: int | None = N
     ]
 
 
+class Fitting(NamedTuple):
+    """What optimises the Gaussians of a video (`metrics.splat_fit`)."""
+
+    renderer: Renderer
+    """Hands gradients on."""
+    device: str
+    config: FitConfig
+
+
 class Judged(NamedTuple):
     """A record and what is behind it."""
 
@@ -95,6 +104,8 @@ class FileJudge:
     """A longer video is thinned to so many, evenly."""
     perceptual: PerceptualDistance | None = None
     """None: no perceptual distances are measured."""
+    fitting: Fitting | None = None
+    """None: nothing is optimised."""
     size: ClipSize | None = None
     """The only one that its 3D model takes; None: any, made at most 416 pixels long."""
 
@@ -118,7 +129,7 @@ class FileJudge:
             (looked,) = self.judge.look(clip[None].to(self.device), [task])
         record = replace(
             looked.record,
-            measures=looked.record.measures | self._more(file, clip, task, looked),
+            measures=looked.record.measures | self._more(shots[0], task, looked),
             video=video.name,
             sample=video.sample,
             scene_type=video.prompt.scene_type,
@@ -126,19 +137,43 @@ class FileJudge:
         )
         return Judged(record, clip, looked.reconstruction, shots[0].notes)
 
-    def _more(self, file: Path, clip: Float[Tensor, "T 3 H W"], task: Task, looked: Looked) -> dict[str, float]:
+    def _more(self, shot: Shot, task: Task, looked: Looked) -> dict[str, float]:
         """What the catalogue has beyond the judge's own measures; without a valid geometry of the pictures alone."""
-        facts = video_facts(file)
         judged = JudgedClip(
-            video=clip.to(self.device),
-            fps=float(facts.frames_per_second * len(clip) / facts.num_frames),
+            video=shot.video.to(self.device),
+            fps=(len(shot.times_s) - 1) / (shot.times_s[-1] - shot.times_s[0]),
             prompt=task.prompt,
             requested=task.path,
             reconstruction=looked.reconstruction if looked.record.status is Status.OK else None,
         )
         names = [name for name in MEASURED_BY_DEFAULT if name not in looked.record.measures]
         (found,) = measure([judged], renderer=self.judge.renderer, perceptual=self.perceptual, names=names)
+        return found | self._fitted(judged)
+
+    def _fitted(self, judged: JudgedClip) -> dict[str, float]:
+        if self.fitting is None or judged.reconstruction is None:
+            return {}
+        renderer, device, config = self.fitting
+        clip = replace(judged, video=judged.video.to(device))  # the geometry follows it
+        perceptual = None if self.perceptual is None else CarriedDistance(self.perceptual, self.device)
+        (found,) = measure([clip], renderer=renderer, perceptual=perceptual, names=MEASURED_BY_FITTING, fit=config)
         return found
+
+
+class CarriedDistance:
+    """A `PerceptualDistance` of pictures on any device: they are carried to its network's."""
+
+    def __init__(self, distance: PerceptualDistance, device: str) -> None:
+        self.licence, self._distance, self._device = distance.licence, distance, device
+
+    def __call__(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, " B"]:
+        """On the network's device."""
+        return self._distance(a.to(self._device), b.to(self._device))
+
+
+def lacks(record: VideoRecord, names: Collection[str]) -> bool:
+    """Whether a valid video was judged without these measures: it is judged again for them."""
+    return record.status is Status.OK and not set(names) <= record.measures.keys()
 
 
 def missing(videos: Sequence[SuiteVideo], folder: Path) -> list[SuiteVideo]:

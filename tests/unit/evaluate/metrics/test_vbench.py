@@ -1,12 +1,12 @@
 """VBench: its published result format, its official scores, and its package in another environment."""
 
 import json
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_vbench import SCORING, fake_vbench
 
 from worldr1.errors import InputError
 from worldr1.evaluate.metrics import CATALOGUE
@@ -184,40 +184,6 @@ def test_dimensions_that_need_vbench_s_own_prompts_are_refused() -> None:
         vb.command(Path("python"), Path("a"), Path("b"), ["color"])
 
 
-def fake_vbench(folder: Path, body: str) -> Path:
-    """A python of another environment: this interpreter, that finds a vbench of the test's."""
-    package = folder / "site" / "vbench" / "launch"
-    package.mkdir(parents=True)
-    for place in (package.parent, package):
-        (place / "__init__.py").write_text("")
-    (package / "evaluate.py").write_text(body)
-    program = folder / "env with space" / "python"
-    program.parent.mkdir()
-    program.write_text(
-        f"#!{sys.executable}\nimport runpy, sys\nsys.path.insert(0, {str(folder / 'site')!r})\n"
-        "assert sys.argv[1] == '-m'\nname = sys.argv[2]\nsys.argv = sys.argv[2:]\n"
-        "runpy.run_module(name, run_name='__main__')\n"
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return program
-
-
-SCORING = """
-import argparse, json, os, pathlib
-parser = argparse.ArgumentParser()
-parser.add_argument("--dimension", nargs="+")
-for name in ("videos_path", "output_path", "prompt_file", "mode"):
-    parser.add_argument("--" + name)
-args = parser.parse_args()
-assert args.mode == "custom_input" and "PYTHONPATH" not in os.environ
-prompts = json.loads(pathlib.Path(args.prompt_file).read_text())
-assert sorted(prompts) == sorted(os.listdir(args.videos_path))
-rows = [{"video_path": args.videos_path + "/" + name, "video_results": True} for name in prompts]
-table = {name: [0.9, rows] for name in args.dimension}
-pathlib.Path(args.output_path, "results_now_eval_results.json").write_text(json.dumps(table))
-"""
-
-
 def test_vbench_runs_in_its_own_environment(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     python, folder = fake_vbench(tmp_path, SCORING), tmp_path / "vb; echo"
@@ -250,3 +216,29 @@ def test_a_python_without_vbench_and_one_that_is_none_are_told(tmp_path: Path, v
         vb.run_vbench(sys.executable, tmp_path / "vb")
     with pytest.raises(InputError, match="no program"):
         vb.run_vbench(tmp_path / "nowhere" / "python", tmp_path / "vb")
+
+
+def test_an_environment_is_asked_for_vbench_before_the_work(tmp_path: Path) -> None:
+    vb.check_vbench(fake_vbench(tmp_path, SCORING))
+    for python, sentence in (
+        (sys.executable, "pip install vbench"),
+        (tmp_path / "python", "no program"),
+        ("cat", "has no vbench"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            vb.check_vbench(python)
+
+
+def test_one_video_has_the_scores_of_its_own_values(tmp_path: Path) -> None:
+    """(0.5 + 0.6 + 0.7 + 0.8 + 0.9) / 5; the scores are linear, so two videos' mean is the run's."""
+    rows = {"a.mp4": 0.5, "b.mp4": 0.9}
+    videos: dict[str, dict[str, float]] = {
+        name: dict(zip(vb.PAPER_FIVE, (low, low + 0.1, low + 0.2, low + 0.3, low + 0.4), strict=True))
+        for name, low in rows.items()
+    }
+    means = {name: (videos["a.mp4"][name] + videos["b.mp4"][name]) / 2 for name in vb.PAPER_FIVE}
+    scores = vb.VBenchScores(means=means, videos=videos)
+    assert scores.measures("a.mp4")["vbench_avg5"] == pytest.approx(0.7)
+    both = [scores.measures(name)["vbench_avg5"] for name in rows]
+    assert sum(both) / 2 == pytest.approx(scores.measures()["vbench_avg5"])
+    assert "vbench_quality" not in scores.measures("a.mp4"), "two of its seven dimensions are missing"

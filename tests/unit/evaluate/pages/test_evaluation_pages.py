@@ -126,6 +126,13 @@ def test_a_report_has_means_intervals_and_its_json(tmp_path: Path) -> None:
     assert whole["mean"] == pytest.approx(pooled) and whole["low"] < whole["mean"] < whole["high"]
 
 
+def test_a_report_without_a_valid_clip_says_so_instead_of_showing_empty_tables(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "none", {0: None})
+    told = Tags(write_evaluation_report(folder).read_text())
+    assert "No clip is valid, so there is no number." in told.text and "1 prompt, 1 video each" in told.text
+    assert "By kind of prompt" not in told.text and "Means over prompts" not in told.text
+
+
 def test_the_command_prints_a_table_or_json_and_refuses_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

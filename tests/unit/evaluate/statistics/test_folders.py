@@ -192,9 +192,13 @@ def test_other_start_noises_are_no_pairs_of_clips(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_refused_in_one_sentence(tmp_path: Path) -> None:
     a = folder_of(tmp_path / "a", {0: {TURN: 1.0}})
-    for name, facts in (("suite", {"suite": "paper"}), ("suite", {"suite_sha256": "11"}), ("judge", {"judge": "da3"})):
+    for facts, sentence in (
+        ({"suite": "paper"}, r"another suite \(mini and paper\); evaluate both with one suite and judge"),
+        ({"judge": "da3"}, r"another judge \(judge and da3\); evaluate both with one suite and judge"),
+        ({"suite_sha256": "11"}, "of other prompts, though both are called mini"),
+    ):
         other = folder_of(tmp_path / "-".join(facts), {0: {TURN: 1.0}}, **facts)
-        with pytest.raises(InputError, match=f"another {name}.*; evaluate both with one suite and judge"):
+        with pytest.raises(InputError, match=sentence):
             compare_folders([a, other])
     with pytest.raises(InputError, match="no prompt in common"):
         compare_folders([a, folder_of(tmp_path / "x", {1: {TURN: 1.0}})])
