@@ -49,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
 
     source = find_adapter(args.lora)
     info, state = read_adapter(source)
-    architecture = None if args.model is None else find_architecture(args.model)
+    model: str = args.model or ""
+    architecture = find_architecture(model)
     if architecture is not None and architecture.kind == "wan":  # before its gigabytes are fetched
-        check_base(source, info, state, BaseShape.of_config(architecture.transformer.config), model=args.model)
+        check_base(source, info, state, BaseShape.of_config(architecture.transformer.config), model=model)
     base = _base(args.model)
     if base is not None and (shape := BaseShape.of_folder(base)) is not None:
-        check_base(source, info, state, shape, model=args.model)
+        check_base(source, info, state, shape, model=model)
     facts: dict[str, Any] = {"layers": len(adapter_layers(state))}
     merged: Merged | None = None
     if args.format == "merged":
