@@ -169,6 +169,9 @@ def test_a_lora_of_another_model_is_refused_in_one_sentence(
             f"error: {lora} was trained on tiny-wan (32 wide, 2 layers); this model, mini, is 192 wide, 8 layers: give "
             "the model that it was trained on.\n"
         )
+    command = ["export", str(lora), "--model", "wan2.1-14b", "--out", str(tmp_path / "x.safetensors")]
+    assert main(command) == 2  # by its name alone: 70 GB are not fetched first
+    assert "this model, wan2.1-14b, is 5120 wide, 40 layers" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

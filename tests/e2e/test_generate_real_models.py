@@ -162,6 +162,9 @@ def test_too_little_memory_is_one_sentence(
     ("options", "says"),
     [
         (["--height", "40"], "the nearest that does is 9 frames of 32 x 48"),
+        (["--frames", "129"], "the nearest that does is 125 frames of 32 x 48"),  # what the rotary embeddings reach
+        (["--width", "528"], "the nearest that does is 9 frames of 32 x 512"),
+        (["--width", "160000", "--height", "160000"], "lower --height or --width"),
         (["--attention", "cudnn"], "does not run on this CPU"),
         (["--attention", "flash3"], "FlashAttention-3 is made for NVIDIA's Hopper alone"),
         (["--seeds", "1", "--seed", "2"], "--seeds stands in for --seed and --num"),
@@ -170,6 +173,7 @@ def test_too_little_memory_is_one_sentence(
         (["--negative-prompt", "the floor", "--guidance", "1"], "guidance 1 is none: leave it out"),
         (["--model", "cogvideox", "--shift", "3"], "CogVideoX has a schedule of its own, which no shift changes"),
         (["--model", "cogvideox", "--lora", "adapter.safetensors"], "leave out the LoRA"),
+        (["--model", "cogvideox1.5-5b", "--lora", "adapter.safetensors"], "leave out the LoRA"),  # nothing is fetched
     ],
 )
 def test_refusals(

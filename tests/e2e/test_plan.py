@@ -84,6 +84,17 @@ def test_the_object_of_every_real_recipe(name: str, capsys: Lines) -> None:
     assert memory["peak"] == pytest.approx(peak) and memory["peak"] < memory["needed"] <= memory["available"]
 
 
+def test_folders_and_clips_that_no_model_has_are_refused(tmp_path: Path, capsys: Lines) -> None:
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text("[1]")
+    _, err = asked(capsys, "small-24gb", "--gpu", "RTX4090", "--set", f"model.folder={tmp_path}", code=2)
+    assert "config.json holds no JSON object" in err and err.count("\n") == 1
+    for clip in ("frames=4097", "width=16400"):
+        _, err = asked(capsys, "small-24gb", "--gpu", "h100", "--set", f"clip.{clip}", code=2)
+        assert "multiples of 16 up to 16384, frames 4 k + 1 up to 4093" in err
+    asked(capsys, "small-24gb", "--gpu", "RTX4090")
+
+
 def test_what_does_not_fit_is_told_with_the_words_that_help(capsys: Lines) -> None:
     arguments = ("world-r1-large", "--gpu", "h100", "--set", "train.updates=5")
     out, err = asked(capsys, *arguments, code=2)

@@ -164,7 +164,8 @@ def _trunk_file(config: LpipsConfig) -> Path:
         return path
     raise InputError(
         f"LPIPS's trunk {path} is missing; "
-        f"download https://download.pytorch.org/models/{name} and give its path as trunk."
+        f"download https://download.pytorch.org/models/{name} there, or give its path (in a recipe "
+        "reward.models.perceptual, else trunk)."
     )
 
 

@@ -30,6 +30,10 @@ _WEIGHTS = {
 """Stem of a part's weight files."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_ORIGINAL = "models_t5_*.pth"
+"""What the original release's folder holds and no other."""
+_TOKENIZERS = ("tokenizer.json", "spiece.model")
+"""Either makes the published tokenizers."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -55,7 +59,10 @@ def fetch_folder(name: str, hub: str, wanted: Sequence[str], *, contents: str) -
     wanted: patterns of its files. contents: what a folder must hold, in words. Raises InputError if there is none.
     """
     if not _HUB_NAME.fullmatch(hub):
-        raise InputError(f"There is no model folder {name}; give the folder that save_pretrained wrote.")
+        raise InputError(
+            f"There is no model folder {name}; give the folder that save_pretrained wrote, a name on the hub, or one "
+            f"of {', '.join(ARCHITECTURES)}."
+        )
     try:
         return Path(snapshot_download(hub, allow_patterns=list(wanted)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
@@ -84,10 +91,18 @@ def pipeline_class(folder: Path) -> str:
     if not folder.is_dir():
         raise InputError(f"There is no model folder {folder}; give the folder that save_pretrained wrote.")
     missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing and (original := sorted(file.name for file in folder.glob(_ORIGINAL))):
+        raise InputError(
+            f"{folder} has the layout of Wan's own release ({original[0]}); give a folder in diffusers' layout, whose "
+            "name on the hub ends in -Diffusers."
+        )
     if missing or not (folder / INDEX).is_file():
         what = ", ".join(missing) or INDEX
         raise InputError(f"The model folder {folder} is incomplete: {what} is missing; {AGAIN}.")
-    return str(read_json(folder / INDEX).get("_class_name"))
+    name = read_json(folder / INDEX).get("_class_name")
+    if not isinstance(name, str):
+        raise InputError(f"The model file {folder / INDEX} names no pipeline (_class_name); {AGAIN}.")
+    return name
 
 
 def check_folder(folder: Path, *, pipeline: str = "WanPipeline") -> None:
@@ -101,6 +116,8 @@ def check_folder(folder: Path, *, pipeline: str = "WanPipeline") -> None:
     for part, stem in _WEIGHTS.items():
         read_json(folder / part / "config.json")
         check_weights(folder / part, stem)
+    if not any((folder / "tokenizer" / name).is_file() for name in _TOKENIZERS):
+        raise InputError(f"The model file {folder / 'tokenizer' / _TOKENIZERS[0]} is missing; {AGAIN}.")
 
 
 def check_weights(part: Path, stem: str) -> None:
@@ -112,7 +129,8 @@ def check_weights(part: Path, stem: str) -> None:
     names = [whole.name]
     if not whole.is_file() and index.is_file():
         weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
+        named = isinstance(weight_map, dict) and all(isinstance(file, str) for file in weight_map.values())
+        if not named or not weight_map:
             raise InputError(f"The model file {index} lists no weights; {AGAIN}.")
         names = sorted(set(weight_map.values()))
     absent = [name for name in names if not (part / name).is_file()]

@@ -181,11 +181,11 @@ class PromptEncoder:
         ids: list[int] = self._tokenizer(self._clean(prompt), verbose=False)["input_ids"]  # pyright: ignore
         if len(ids) <= self.max_length:
             return len(ids), ""
-        # the last place is the end mark's
-        return len(ids), str(self._tokenizer.decode(ids[self.max_length - 1 :], skip_special_tokens=True)).strip()
+        # the last place is the end mark's; a word that the tokenizer does not know is cut too, and shown as its mark
+        return len(ids), str(self._tokenizer.decode(ids[self.max_length - 1 : -1])).strip()
 
     def _note(self, prompt: str, tokens: int, cut: str) -> None:
-        if not cut or prompt in self._noted:
+        if tokens <= self.max_length or prompt in self._noted:
             return
         self._noted.add(prompt)
         start = prompt if len(prompt) <= SHOWN_WORDS else f"{prompt[:SHOWN_WORDS]}..."

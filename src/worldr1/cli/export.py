@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the export and its card; 0. Raises InputError for unusable files, folders and places."""
+    from worldr1.backends.architectures import find_architecture
     from worldr1.shipped import find_adapter
     from worldr1.train.adapter_file import BaseShape, check_base, read_adapter, save_adapter
     from worldr1.train.lora_formats import adapter_layers, save_native
@@ -47,9 +48,13 @@ def run(args: argparse.Namespace) -> int:
 
     source = find_adapter(args.lora)
     info, state = read_adapter(source)
+    model: str = args.model or ""
+    architecture = find_architecture(model)
+    if architecture is not None and architecture.kind == "wan":  # before its gigabytes are fetched
+        check_base(source, info, state, BaseShape.of_config(architecture.transformer.config), model=model)
     base = _base(args.model)
     if base is not None and (shape := BaseShape.of_folder(base)) is not None:
-        check_base(source, info, state, shape, model=args.model)
+        check_base(source, info, state, shape, model=model)
     facts: dict[str, Any] = {"layers": len(adapter_layers(state))}
     merged: Merged | None = None
     if args.format == "merged":

@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     upscale = args.upscale or (MINI_UPSCALE if args.model == MINI else 1)
     if config.clip.height * config.clip.width * upscale**2 > MOST_FRAME_PIXELS:
         size = f"{config.clip.height} x {config.clip.width}"
+        if upscale == 1:
+            raise InputError(f"pictures of {size} are larger than videos can be: lower --height or --width")
         raise InputError(f"--upscale {upscale} makes pictures of {size} larger than videos can be: lower it")
 
     from worldr1.cli.filming import Film, Shot, make

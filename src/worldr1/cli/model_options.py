@@ -96,9 +96,13 @@ def adapted_settings(args: argparse.Namespace, lora: Path | None) -> Settings:
 
 def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
     """What the adapter says."""
+    from worldr1.backends.architectures import find_architecture
     from worldr1.train.adapter_file import base_name, check_base, read_adapter
 
     adapter, state = read_adapter(lora)
+    architecture = find_architecture(model)
+    if architecture is not None and architecture.kind != "wan":  # before its gigabytes are fetched
+        raise InputError(f"Adapters are trained on Wan models, and {model} is CogVideoX: leave out the LoRA.")
     shape = _shape(model)
     if shape is not None:  # a folder without it is refused in its own words when it is loaded
         check_base(lora, adapter, state, shape, model=model)

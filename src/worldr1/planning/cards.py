@@ -64,6 +64,7 @@ FRAGMENTATION = 0.04
 
 def find_card(name: str, *, memory_gib: float | None = None) -> Card:
     """A card by name, with another memory if one is given. Raises InputError for unknown names and no memory."""
+    name = name.lower()
     if name not in CARDS:
         raise InputError(
             f"plan knows no GPU {name!r}: choose one of {', '.join(CARDS)}, the nearest in speed, and give its "

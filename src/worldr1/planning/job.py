@@ -1,12 +1,12 @@
 """A recipe with its model's sizes beside it: everything that memory and seconds are counted from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from worldr1.backends.architectures import ARCHITECTURES, PartConfig, find_architecture
+from worldr1.backends.model_folder import read_json
 from worldr1.build import MINI, ExperimentConfig
 from worldr1.errors import InputError
 from worldr1.planning.activations import Numbers
@@ -15,6 +15,8 @@ from worldr1.planning.reward_cost import Clip
 from worldr1.planning.shapes import Latent, Lora, Pass, Transformer
 from worldr1.planning.work import Work
 
+ROTARY_REACH = 1024
+"""`WanTransformer3DModel`'s own `rope_max_seq_len`: latent frames, rows and columns of patches that it can number."""
 WAN_PARTS = {"transformer": "WanTransformer3DModel", "vae": "AutoencoderKLWan", "text_encoder": "UMT5EncoderModel"}
 
 
@@ -52,13 +54,14 @@ class Job:
         network, decoder = Transformer.of(parts.transformer.config), Decoder.of(parts.vae.config)
         base_bytes = 2 if config.model.dtype == "bfloat16" else 4
         lora_bytes = base_bytes if config.model.lora_products == "base" else 4
+        reach = parts.transformer.config.get("rope_max_seq_len", ROTARY_REACH)
         clip = Clip(frames=config.clip.frames, height=config.clip.height, width=config.clip.width)
         return cls(
             config=config,
             parts=parts,
             network=network,
             decoder=decoder,
-            latent=_latent(clip, decoder, time=parts.vae.config["scale_factor_temporal"]),
+            latent=_latent(clip, decoder, time=parts.vae.config["scale_factor_temporal"], reach=reach),
             lora=Lora(rank=config.lora.rank, targets=config.lora.targets, number_bytes=lora_bytes),
             numbers=Numbers(base_bytes=base_bytes),
             work=Work.of(config),
@@ -99,23 +102,22 @@ def find_parts(name: str) -> Parts:
 def _read(folder: Path, kind: str) -> Mapping[str, Any]:
     """A part's published configuration, without what libraries note about themselves."""
     path = folder / "config.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"The model file {path} cannot be read ({error}); fetch or build the model again.") from error
-    name = found.get("_class_name") or (found.get("architectures") or [None])[0]
+    found = read_json(path)
+    name = found.get("_class_name") or (found.get("architectures") or ["nothing"])[0]
     if name != kind:
-        raise InputError(f"{folder} holds a {name}, not a {kind}: plan knows recipes of Wan 2.1 models.")
+        raise InputError(f"{folder} holds {name}, not a {kind}: plan knows recipes of Wan 2.1 models.")
     return {key: value for key, value in found.items() if not key.startswith("_")}
 
 
-def _latent(clip: Clip, decoder: Decoder, *, time: int) -> Latent:
+def _latent(clip: Clip, decoder: Decoder, *, time: int, reach: int) -> Latent:
     multiple = 2 * decoder.space
+    longest, largest = (reach - 1) * time + 1, reach * multiple
     uneven = (clip.frames - 1) % time or clip.height % multiple or clip.width % multiple
-    if min(clip.frames, clip.height, clip.width) < 1 or uneven:
+    too_large = clip.frames > longest or max(clip.height, clip.width) > largest
+    if min(clip.frames, clip.height, clip.width) < 1 or uneven or too_large:
         raise InputError(
             f"A clip of {clip.frames} frames of {clip.height} x {clip.width} does not fit the model: height and width "
-            f"must be multiples of {multiple}, frames {time} k + 1."
+            f"must be multiples of {multiple} up to {largest}, frames {time} k + 1 up to {longest}."
         )
     return Latent(
         channels=decoder.latent_channels,

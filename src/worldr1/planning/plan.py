@@ -175,7 +175,8 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     notes = [f"seconds of {card.name} are {basis}; attention by {kernel}, {config.model.dtype} base"]
     if config.reward.published_models:
         notes.append(
-            f'reward models of "{config.reward.profile}" have not been run: their seconds and work memory are guesses'
+            f'seconds and work memory of the reward models of "{config.reward.profile}" are estimates '
+            "(docs/models.md: what was measured against them)"
         )
     for key, name in config.reward.plugins.items():
         notes.append(f"what {key} = {name} needs in memory and time is not known to plan, and not counted")

@@ -1,6 +1,7 @@
 """What the reward models need: their weights by placement, arithmetic per video and memory while they score.
 
-Estimates: no real reward model has been run here. Operations are two per parameter and token, plus what grows faster;
+Estimates, made before a reward model of full size had been run; the paper's took a fifth longer on an H200
+(docs/models.md). Operations are two per parameter and token, plus what grows faster;
 bytes are those of the tensors named below.
 """
 

@@ -95,7 +95,9 @@ def test_a_missing_trunk_is_a_sentence_and_never_random(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     name = lpips.NETS[net].file
-    with pytest.raises(InputError, match=rf"trunk .*hub/checkpoints/{name} is missing; download .*/{name} and give"):
+    with pytest.raises(
+        InputError, match=rf"trunk .*hub/checkpoints/{name} is missing; download .*/{name} there, or give its path"
+    ):
         load_lpips(LpipsConfig(net=net))
 
 

@@ -91,7 +91,7 @@ def test_a_git_lfs_pointer_is_not_taken_for_weights(broken: Path) -> None:
         WanPolicy.from_folder(broken)
 
 
-@pytest.mark.parametrize("text", ["{}", '{"weight_map": {}}', '{"weight_map": 3}'])
+@pytest.mark.parametrize("text", ["{}", '{"weight_map": {}}', '{"weight_map": 3}', '{"weight_map": {"a": 3}}'])
 def test_an_index_without_weights_is_refused(broken: Path, text: str) -> None:
     (broken / f"{TRANSFORMER}.safetensors.index.json").write_text(text)
     with pytest.raises(InputError, match=r"diffusion_pytorch_model\.safetensors\.index\.json lists no weights"):
@@ -111,6 +111,27 @@ def test_a_folder_of_the_other_kind_is_refused(published_wan_folder: Path, publi
     with pytest.raises(InputError, match="holds a WanPipeline; give a CogVideoXPipeline folder"):
         CogVideoXSampler.from_folder(published_wan_folder)
     check_folder(published_cogvideox_folder, pipeline="CogVideoXPipeline")
+
+
+def test_an_absent_tokenizer_is_named(broken: Path) -> None:
+    (broken / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tokenizer/tokenizer\.json is missing"):
+        check_folder(broken)
+    (broken / "tokenizer" / "spiece.model").touch()
+    check_folder(broken)
+
+
+def test_the_original_release_is_told_from_an_incomplete_folder(tmp_path: Path) -> None:
+    for name in ("config.json", "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"layout of Wan's own release \(models_t5.*ends in -Diffusers"):
+        check_folder(tmp_path)
+
+
+def test_an_index_that_names_no_pipeline_is_refused(broken: Path) -> None:
+    (broken / "model_index.json").write_text("{}")
+    with pytest.raises(InputError, match=r"model_index\.json names no pipeline"):
+        check_folder(broken)
 
 
 def test_an_unknown_scheduler_is_refused(broken: Path) -> None:
@@ -154,7 +175,7 @@ def test_what_can_be_no_hub_name_is_a_missing_folder(name: str) -> None:
         with pytest.raises(InputError, match="incomplete"):
             check_folder(find_folder(name))
         return
-    with pytest.raises(InputError, match="There is no model folder"):
+    with pytest.raises(InputError, match=r"There is no model folder .* or one of wan2\.1-1\.3b, wan2\.1-14b"):
         find_folder(name)
 
 

@@ -196,6 +196,13 @@ def test_a_prompt_that_is_too_long_is_cut_and_said_once(
     assert torch.equal(cut[0], policy.encode(["a red ball " * 5])[0])
 
 
+def test_words_that_the_tokenizer_does_not_know_are_not_cut_in_silence(
+    tiny_wan_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _policy(tiny_wan_folder, tmp_path).encode(["a red ball " * 5 + "zebra quagga"])
+    assert "has 18 tokens, the text encoder takes 16; cut off: '<unk> <unk>'" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------------------ the files
 
 

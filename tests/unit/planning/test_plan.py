@@ -201,7 +201,7 @@ def test_damaged_folders_and_other_models_are_refused(tiny_wan_folder: Path, tmp
         (tmp_path / part).mkdir()
         config = json.loads((tiny_wan_folder / part / "config.json").read_text())
         (tmp_path / part / "config.json").write_text(json.dumps(config | {"_class_name": "Other"}))
-    with pytest.raises(InputError, match="holds a Other, not a WanTransformer3DModel"):
+    with pytest.raises(InputError, match="holds Other, not a WanTransformer3DModel"):
         plan(f"model.folder={tmp_path}")
 
 

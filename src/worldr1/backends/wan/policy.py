@@ -258,14 +258,15 @@ class WanPolicy:
         """(C, L, h, w) of a clip.
 
         Raises InputError, which names the nearest valid size, unless height and width are positive multiples of 16
-        (of what VAE and patches need, if that is more) and num_frames = 4 k + 1.
+        (of what VAE and patches need, if that is more), num_frames = 4 k + 1, and the rotary embeddings reach so far.
         """
         time, space = self.vae.config["scale_factor_temporal"], self.vae.config["scale_factor_spatial"]
-        multiple = self._spatial_multiple
+        multiple, reach, patch = self._spatial_multiple, self.config["rope_max_seq_len"], self.config["patch_size"]
+        rows, columns = (reach * space * size // multiple for size in patch[1:])
         nearest = (
-            max(0, round((num_frames - 1) / time)) * time + 1,
-            max(1, round(height / multiple)) * multiple,
-            max(1, round(width / multiple)) * multiple,
+            min(reach * patch[0] - 1, max(0, round((num_frames - 1) / time))) * time + 1,
+            min(rows, max(1, round(height / multiple))) * multiple,
+            min(columns, max(1, round(width / multiple))) * multiple,
         )
         check_size((num_frames, height, width), nearest, multiple=multiple, time=time)
         return self.vae.config["z_dim"], (num_frames - 1) // time + 1, height // space, width // space
