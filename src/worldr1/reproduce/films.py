@@ -67,7 +67,7 @@ def film(
     weights: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[EvaluationFolder]:
-    """Films with the lowest seed of every variant that has a finished run, with the base model and of the truth.
+    """Films with the lowest seed whose adapter is there of every variant, with the base model and of the truth.
 
     A variant is filmed by its own recipe (without noise transport it is filmed without); prompts and seeds of the noise
     are the same for all. What is filmed already with the same weights is kept; films of other weights are made anew.
@@ -78,7 +78,7 @@ def film(
     sets = _Sets(load_experiment(RECIPE), choose_device(device), weights)
     sides = [_side_of_base(sets), _side_of_truth(sets)]
     for variant in variants:
-        runs = finished_runs(layout, variant)
+        runs = [run for run in finished_runs(layout, variant) if run.adapter.is_file()]
         if runs:
             sides.append(_side_of_run(variant, runs[0].seed, runs[0].folder, runs[0].adapter, sets))
     done, total = 0, len(sides) * len(sets.prompts)

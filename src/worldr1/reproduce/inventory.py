@@ -35,14 +35,20 @@ class Run:
 
 
 def finished_runs(layout: Layout, variant: Variant) -> list[Run]:
-    """The runs of a variant that have a recipe and a result, lowest seed first."""
+    """The runs of a variant that have a recipe, and a result or all their updates, lowest seed first.
+
+    Where records alone were brought here, the adapter has stayed on the machine that made it.
+    """
     found = []
     for folder in layout.run(variant, 0).parent.glob("seed-*"):
         seed = folder.name.removeprefix("seed-")
-        if seed.isdecimal() and (folder / RECIPE_FILE).is_file() and adapter_of(folder).is_file():
-            rows = read_metrics(folder)
-            seconds = math.fsum(row.get("seconds", 0.0) for row in rows)
-            found.append(Run(seed=int(seed), folder=folder, updates=len(rows), minutes=seconds / 60))
+        if not seed.isdecimal() or not (folder / RECIPE_FILE).is_file():
+            continue
+        rows = read_metrics(folder)
+        seconds = math.fsum(row.get("seconds", 0.0) for row in rows)
+        run = Run(seed=int(seed), folder=folder, updates=len(rows), minutes=seconds / 60)
+        if run.adapter.is_file() or not is_shorter(run.updates, UPDATES[variant.length]):
+            found.append(run)
     return sorted(found, key=lambda run: run.seed)
 
 

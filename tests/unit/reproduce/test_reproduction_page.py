@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.seed_charts import seed_chart
 from worldr1.reproduce.variants import VARIANTS
 from worldr1.reproduce.wording import SYMBOLS, by_measure, number, published_words
+from worldr1.train.runlog import METRICS_FILE
 
 
 class Words(HTMLParser):
@@ -47,7 +49,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     for seed in (1, 0):
         made_run(layout, "half", seed)
     made_run(layout, "no-gen", 0, updates=40)
-    made_run(layout, "no-traj", 0, finished=False)
+    made_run(layout, "no-traj", 0, updates=60, finished=False)
     entries = [
         {
             "job": HOSTILE,
@@ -166,6 +168,17 @@ def test_what_was_run_is_read_from_the_folder(html: str, text: str, layout: Layo
     assert "Runs of no-gen had fewer updates" in shown and "Runs of no-gen had fewer updates" in text
     assert [run.seed for run in finished_runs(layout, VARIANTS["half"])] == [0, 1]
     assert finished_runs(layout, VARIANTS["no-traj"]) == []
+
+
+def test_a_run_whose_adapter_stayed_elsewhere_counts_if_its_records_are_whole(layout: Layout, tmp_path: Path) -> None:
+    there, variant = Layout(tmp_path), VARIANTS["half"]
+    shutil.copytree(layout.run(variant, 0), there.run(variant, 0))
+    (whole,) = finished_runs(there, variant)
+    whole.adapter.unlink()
+    assert finished_runs(there, variant) == [whole] and whole.updates == 100
+    metrics = there.run(variant, 0) / METRICS_FILE
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:90]))
+    assert finished_runs(there, variant) == []
 
 
 def test_every_attempt_is_listed_without_names_of_the_machine(html: str, text: str, layout: Layout) -> None:
