@@ -243,10 +243,10 @@ def not_beaten(rivals: Mapping[str, Sequence[Outcome]]) -> Decision:
 # ------------------------------------------------------------------------------------------------------------ the rest
 
 
-def longer_larger(closed: Mapping[str, Outcome | None]) -> Decision:
-    """closed: the share of the gap that is closed on each kind of clip; None: no gap is there."""
-    shown = [name for name, outcome in closed.items() if outcome is not None and outcome.estimate.interval().low > 0]
-    parts = [f"{name}: {'no gap to the truth' if o is None else o.text}" for name, o in closed.items()]
+def longer_larger(closed: Mapping[str, Outcome | str]) -> Decision:
+    """closed: the share of the gap that is closed on each kind of clip; where there is no gap, a text that says so."""
+    shown = [name for name, o in closed.items() if isinstance(o, Outcome) and o.estimate.interval().low > 0]
+    parts = [f"{name}: {o.text if isinstance(o, Outcome) else o}" for name, o in closed.items()]
     verdict = (Verdict.FAILS, Verdict.PARTLY)[len(shown) > 0] if len(shown) < len(closed) else Verdict.HOLDS
     return Decision(verdict, "; ".join(parts))
 

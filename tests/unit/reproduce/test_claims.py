@@ -376,7 +376,9 @@ def judging(low: float | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": "gap_closed", "text": "gap", "num": 40, "decimals": 2, "percent": True}
     row |= {"base": 21.0, "trained": 22.0, "truth": 23.0, "trials": [0.5, 0.55, 0.45]}
     row |= {"value": None, "low": None, "high": None} if low is None else {"value": 0.5, "low": low, "high": 1 - low}
-    return {"judges": {"judge": [row]}}
+    travel = {"name": "travel", "text": "travel", "num": 40, "decimals": 3, "percent": False, "trials": [0.3] * 3}
+    travel |= {"base": 0.25, "trained": 0.3, "truth": 1.0, "value": 0.3, "low": 0.28, "high": 0.32}
+    return {"judges": {"judge": [row, travel]}}
 
 
 @pytest.mark.parametrize(
@@ -390,9 +392,9 @@ def test_longer_and_larger(tmp_path: Path, longer: float | None, larger: float |
         _file(folder, kind, judging(low))
     finding = found(folder, "longer-larger")
     assert finding.verdict is verdict, finding.reason
-    told = "no gap to the truth" if longer is None else "PSNR 21.00 to 22.00 dB (truth 23.00)"
-    assert f"longer: {told}" in finding.reason
-    assert [row.name for row in finding.measured] == [
+    why = "no gap to close; travel 0.25 to 0.30 of the path" if longer is None else "of the gap closed +50.0"
+    assert f"longer: PSNR 21.00 to 22.00 dB (truth 23.00), {why}" in finding.reason
+    assert [row.name for row in finding.measured if row.name.endswith("gap_closed")] == [
         f"{kind}.gap_closed" for kind, low in zip(KINDS, (longer, larger), strict=True) if low is not None
     ]
 

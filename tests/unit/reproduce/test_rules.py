@@ -179,9 +179,9 @@ def test_data_size() -> None:
 def test_longer_larger() -> None:
     assert longer_larger({"longer": RISE, "larger": RISE}).verdict is HOLDS
     assert longer_larger({"longer": RISE, "larger": LEAN_UP}).verdict is PARTLY
-    assert longer_larger({"longer": None, "larger": RISE}).verdict is PARTLY
-    assert longer_larger({"longer": NOTHING, "larger": None}).verdict is FAILS
-    assert "no gap to the truth" in longer_larger({"longer": None, "larger": RISE}).reason
+    assert longer_larger({"longer": "no gap", "larger": RISE}).verdict is PARTLY
+    assert longer_larger({"longer": NOTHING, "larger": "no gap"}).verdict is FAILS
+    assert "longer: no gap" in longer_larger({"longer": "no gap", "larger": RISE}).reason
 
 
 def test_inference_cost() -> None:

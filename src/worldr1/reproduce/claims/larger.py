@@ -12,7 +12,7 @@ from worldr1.reproduce.intervals import Estimate, mean_estimate, prompt_spread
 from worldr1.reproduce.rules import Outcome, longer_larger
 
 KINDS = ("longer", "larger")
-CLOSED = "gap_closed"
+CLOSED, TRAVEL = "gap_closed", "travel"
 
 
 def estimates(judging: Mapping[str, Any], kind: str) -> dict[str, tuple[Mapping[str, Any], Estimate | None]]:
@@ -36,19 +36,21 @@ def _estimate(row: Mapping[str, Any]) -> Estimate | None:
 
 
 def find(evidence: Evidence) -> Found:
-    """By kind of clip the share of the gap."""
-    closed: dict[str, Outcome | None] = {}
-    numbers = list(measure(evidence))
+    """By kind of clip the share of the gap; where the base has none to close, how far its clips travel says why."""
+    closed: dict[str, Outcome | str] = {}
     for kind in KINDS:
-        row, estimate = estimates(evidence.files[kind], kind)[CLOSED]
-        text = f"PSNR {_db(row['base'])} to {_db(row['trained'])} dB (truth {_db(row['truth'])})"
-        if estimate is not None:
-            text += f", {said('of the gap closed', estimate, decimals=2, percent=True)}"
-        closed[kind] = None if estimate is None else Outcome(estimate, text)
-    return Found(decision=longer_larger(closed), measured=tuple(numbers))
+        rows = estimates(evidence.files[kind], kind)
+        (row, estimate), (travel, _) = rows[CLOSED], rows[TRAVEL]
+        text = f"PSNR {_number(row['base'])} to {_number(row['trained'])} dB (truth {_number(row['truth'])})"
+        if estimate is None:
+            travelled = f"{_number(travel['base'])} to {_number(travel['trained'])} of the path asked for"
+            closed[kind] = f"{text}, no gap to close; travel {travelled}"
+        else:
+            closed[kind] = Outcome(estimate, f"{text}, {said('of the gap closed', estimate, decimals=2, percent=True)}")
+    return Found(decision=longer_larger(closed), measured=measure(evidence))
 
 
-def _db(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
