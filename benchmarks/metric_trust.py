@@ -1,11 +1,14 @@
 """How far can each metric be trusted? Every measure beside the true geometric error of damaged clips.
 
-    python benchmarks/metric_trust.py --records FILE [--scenes 15] [--sfm-scenes 4] [--workers 2] [--out PAGE.md]
+    python benchmarks/metric_trust.py --records FILE [--scenes 15] [--sfm-scenes 4] [--workers 2] [--fit-steps 2000]
+        [--out PAGE.md]
 
 Clips of the mini world whose geometry is known, damaged in fourteen ways of known displacement (known_damages.py),
 measured by `evaluate.metrics.measure` with two 3D models, the reward's and the judge, and structure from motion on a
 part of the scenes. The truth is `true_error`. FILE keeps what was measured: a run that was stopped goes on, one that
-was finished only prints its tables. With --out they replace what stands under "## Measured" there.
+was finished only prints its tables. With --out they replace what stands under "## Measured" there. --fit-steps adds
+3DGS optimisation of every clip by the judge's geometry: what FILE lacks of it needs a GPU with gsplat (the rest does
+not: let two machines fill one FILE in turn).
 Intervals are 95 % bootstraps over scenes: the clips of one scene are not independent.
 """
 
@@ -32,8 +35,10 @@ from torch import Tensor
 from true_error import true_error
 
 from worldr1.backends.mini import load_distance, load_judge, load_reconstructor
+from worldr1.build import build_renderer
 from worldr1.camera.trajectory import synthesize
-from worldr1.evaluate.metrics import CATALOGUE, JudgedClip, measure
+from worldr1.evaluate.metrics import CATALOGUE, MEASURED_BY_FITTING, JudgedClip, measure
+from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.statistics.intervals import bootstrap_interval
 from worldr1.evaluate.statistics.values import pooled_mean
 from worldr1.pretrain.corpus import warp
@@ -53,6 +58,8 @@ BLURRED = " + blur"
 IMAGE, SFM = "no 3D model", "sfm"
 MODELS = ("mini", "judge", SFM)
 """`mini` is the 3D model of the mini recipes' reward."""
+FITTED = "judge, optimised on a GPU"
+"""Of jobs and seconds: what is measured stands beside the judge's other values."""
 ON_IMAGES = ("epipolar_px", "dis_motion_px", "image_gradient")
 ON_GEOMETRY = (
     "psnr_holdout_db",
@@ -77,7 +84,8 @@ ALL_FRAMES = ("psnr_all_db", "ssim_all", "perceptual_all")
 LESS_IS_BETTER = ("residual_motion",)
 """Of the measures that say of themselves only that it depends: these clips have nothing that is meant to move."""
 SECTION = "## Measured"
-BATCH = 6
+BATCH, FIT_BATCH = 6, 64
+"""Clips of a job; scenes are optimised side by side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,34 +167,52 @@ def load_network() -> PerceptualDistance:
 def measure_batch(model: str, videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str]) -> list[dict[str, float]]:
     """What one 3D model (or none) says of some clips; "" -> 0 for one that it refuses."""
     torch.set_num_threads(1)
-    requested = [synthesize((move,), FRAMES) for move in moves]
-    found = [None] * len(videos) if model == IMAGE else load_model(model)(videos)
-    clips = [
-        JudgedClip(
-            video=video,
-            fps=FRAMES_PER_SECOND,
-            requested=path,
-            reconstruction=one if one is not None and one.status is Status.OK else None,
-        )
-        for video, path, one in zip(videos, requested, found, strict=True)
-    ]
+    clips = judged(videos, moves, None if model == IMAGE else load_model(model))
     names = ON_IMAGES if model == IMAGE else [n for n in ON_GEOMETRY if model == "judge" or n not in ALL_FRAMES]
     return measure(clips, renderer=SplatRenderer(), perceptual=load_network(), names=names)
 
 
-def measure_all(samples: Sequence[Sample], sfm_scenes: int, workers: int, records: Path) -> dict[str, float]:
+def judged(videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str], model: Reconstructor | None) -> list[JudgedClip]:
+    """The clips with their requested paths and what a 3D model finds, if there is one and it finds something."""
+    found = [None] * len(videos) if model is None else model(videos)
+    return [
+        JudgedClip(
+            video=video,
+            fps=FRAMES_PER_SECOND,
+            requested=synthesize((move,), FRAMES),
+            reconstruction=one if one is not None and one.status is Status.OK else None,
+        )
+        for video, move, one in zip(videos, moves, found, strict=True)
+    ]
+
+
+def optimise_batch(videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str], fit_steps: int) -> list[dict[str, float]]:
+    """What 3DGS optimisation makes of some clips, the judge's geometry its start, on a GPU."""
+    clips = judged(videos.cuda(), moves, load_judge("cuda"))
+    fit, renderer, network = FitConfig(steps=fit_steps), build_renderer("cuda"), load_distance("cuda")
+    return measure(clips, renderer=renderer, perceptual=network, names=MEASURED_BY_FITTING, fit=fit)
+
+
+def measure_all(
+    samples: Sequence[Sample], sfm_scenes: int, workers: int, records: Path, *, fit_steps: int = 0
+) -> dict[str, float]:
     """Fills every sample's values; returns seconds of work by model. records: measured batches, a JSON line each."""
-    jobs = []
-    for model in (IMAGE, *MODELS):
+    models: list[str] = [IMAGE, *MODELS, *([FITTED] if fit_steps else [])]
+    jobs: list[tuple[str, list[Sample]]] = []
+    for model in models:
+        size = FIT_BATCH if model == FITTED else BATCH
         mine = [s for s in samples if model != SFM or (s.scene < sfm_scenes and BLURRED not in s.kind)]
-        jobs += [(model, mine[first : first + BATCH]) for first in range(0, len(mine), BATCH)]
-    names = [f"{model} {some[0].scene} {some[0].kind} {len(some)}" for model, some in jobs]
+        jobs += [(model, mine[first : first + size]) for first in range(0, len(mine), size)]
+    how = {FITTED: f"{FITTED}, {fit_steps} steps"}
+    names = [f"{how.get(model, model)} {some[0].scene} {some[0].kind} {len(some)}" for model, some in jobs]
     lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
     done = {line["job"]: line for line in map(json.loads, lines)}
-    seconds = dict.fromkeys((IMAGE, *MODELS), 0.0)
+    seconds = dict.fromkeys(models, 0.0)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, records.open("a") as file:
         futures = {
-            name: pool.submit(_timed, model, torch.stack([s.video for s in some]).numpy(), [s.move for s in some])
+            name: pool.submit(
+                _timed, model, torch.stack([s.video for s in some]).numpy(), [s.move for s in some], fit_steps
+            )
             for name, (model, some) in zip(names, jobs, strict=True)
             if name not in done
         }
@@ -197,15 +223,17 @@ def measure_all(samples: Sequence[Sample], sfm_scenes: int, workers: int, record
                 file.write(json.dumps(done[name]) + "\n")
                 file.flush()
             seconds[model] += done[name]["seconds"]
+            owner = "judge" if model == FITTED else model
             for sample, values in zip(some, done[name]["values"], strict=True):
-                sample.asked.add(model)
-                sample.values.update({(model, measured): value for measured, value in values.items()})
+                sample.asked.add(owner)
+                sample.values.update({(owner, measured): value for measured, value in values.items()})
     return seconds
 
 
-def _timed(model: str, videos: np.ndarray, moves: list[str]) -> tuple[list[dict[str, float]], float]:
-    begin = time.monotonic()
-    return measure_batch(model, torch.from_numpy(videos), moves), time.monotonic() - begin
+def _timed(model: str, videos: np.ndarray, moves: list[str], fit_steps: int) -> tuple[list[dict[str, float]], float]:
+    begin, clips = time.monotonic(), torch.from_numpy(videos)
+    found = optimise_batch(clips, moves, fit_steps) if model == FITTED else measure_batch(model, clips, moves)
+    return found, time.monotonic() - begin
 
 
 # ------------------------------------------------------------------------------------------------------- correlations
@@ -413,6 +441,7 @@ def main() -> None:
     parser.add_argument("--sfm-scenes", type=int, default=4)
     parser.add_argument("--records", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--fit-steps", type=int, default=0, help="of 3DGS optimisation; 0: none")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -421,7 +450,7 @@ def main() -> None:
     with torch.no_grad():
         samples = make_samples(args.scenes, args.seed)
     print(f"{len(samples)} clips made in {time.monotonic() - begin:.0f} s", flush=True)
-    seconds = measure_all(samples, args.sfm_scenes, args.workers, args.records)
+    seconds = measure_all(samples, args.sfm_scenes, args.workers, args.records, fit_steps=args.fit_steps)
     text = report(samples, seconds, about)
     print(text)
     if args.out is not None:

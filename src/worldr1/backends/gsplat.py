@@ -135,8 +135,10 @@ def _padded(scenes: Sequence[Gaussians]) -> Iterator[Float[Tensor, "S N *width"]
     """Means, quats, scales, opacities and colours, zero-padded to one N >= 1: opacity 0 is never drawn."""
     largest = max(1, *(len(scene.means) for scene in scenes))
     # scattered, not copied row by row: hundreds of small scenes would be thousands of launches
-    places = torch.cat([torch.arange(len(scene.means)) + row * largest for row, scene in enumerate(scenes)])
-    places = places.to(scenes[0].means.device)
+    counts, device = torch.tensor([len(scene.means) for scene in scenes]), scenes[0].means.device
+    gaps, total = torch.arange(len(scenes)) * largest - (counts.cumsum(0) - counts), int(counts.sum())
+    places = torch.arange(total, device=device)
+    places += torch.repeat_interleave(gaps.to(device), counts.to(device), output_size=total)
     for name in FIELDS:
         values = torch.cat([getattr(scene, name) for scene in scenes])
         batch = values.new_zeros(len(scenes) * largest, *values.shape[1:])

@@ -104,7 +104,7 @@ def test_references_are_what_they_are_called(clips: Clips) -> None:
     assert float((found["warped"] - video).abs().mean()) > 0.01
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     """What the file holds is not measured again."""
     made = samples({}, scenes=2)
     for sample in made:
@@ -116,6 +116,13 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     seconds = trust.measure_all(made, 0, 1, records)
     assert seconds == {trust.IMAGE: 2.0, "mini": 2.0, "judge": 2.0, "sfm": 0.0}
     assert made[3].values["mini", "epipolar_px"] == 3.0 and made[3].asked == {trust.IMAGE, "mini", "judge"}
+
+    optimised = job | {"job": f"{trust.FITTED}, 7 steps 0 warp 4", "values": [{"psnr_fit_all_db": 30.0}] * 4}
+    with records.open("a") as file:
+        file.write(f"{trust.json.dumps(optimised)}\n")
+    assert trust.measure_all(made, 0, 1, records, fit_steps=7)[trust.FITTED] == 2.0
+    assert made[0].values["judge", "psnr_fit_all_db"] == 30.0, "beside what the judge says without optimisation"
+    assert ("judge", "epipolar_px") in made[0].values
 
 
 def test_the_tables_hold_every_measure() -> None:
