@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import TINY_COGVIDEOX, TINY_WAN
+from tiny_wan import word_tokenizer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -54,6 +55,7 @@ def test_a_seed_decides_everything_and_nothing_else_changes() -> None:
 def test_types_and_tables_are_those_of_a_loaded_folder(tmp_path: Any) -> None:
     built = WanPolicy.from_architecture(TINY_WAN, dtype=torch.bfloat16)
     built.pipeline().save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path / "tokenizer")  # random weights have none
     loaded = WanPolicy.from_folder(tmp_path, dtype=torch.bfloat16)
     for part in ("transformer", "vae"):
         a, b = getattr(built, part), getattr(loaded, part)
