@@ -142,12 +142,13 @@ class Case:
             parameter.grad = None
 
 
-def wan(setting: Setting, **options: Any) -> Case:
-    """The model, always of the same seed; its text encoder is made for one prompt and freed."""
+def wan(setting: Setting, *, words: Tensor | None = None, **options: Any) -> Case:
+    """The model, always of the same seed; without `words` its text encoder is made for one prompt and freed."""
     place: dict[str, Any] = {"device": setting.device, "dtype": setting.dtype, "text": TextOptions(keep=False)}
     policy = WanPolicy.from_architecture(setting.architecture, **place, **options)
     policy.choose_attention("auto")
-    words = policy.encode(["Camera push in. A red ball on a tiled floor."])
+    if words is None:
+        words = policy.encode(["Camera push in. A red ball on a tiled floor."])
     return Case(policy=policy, latents=noise(policy.latent_shape(*setting.clip), setting), words=words)
 
 
@@ -158,7 +159,7 @@ def with_lora(setting: Setting, *, base_products: bool, **options: Any) -> Case:
     parameters = prepare_trainable(case.policy.transformer, "lora", lora=LoraConfig(rank=RANK), generator=generator)
     for name, parameter in parameters.items():
         if ".lora_B." in name:
-            nn.init.normal_(parameter.data, std=0.01)
+            nn.init.normal_(parameter.data, std=0.01, generator=generator)
     if base_products:
         compute_in_base_dtype(case.policy.transformer)
     return case

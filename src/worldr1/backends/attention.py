@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import AttentionBackendName
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -64,18 +65,21 @@ def problem_with(kernel: str, *, device: torch.device, dtype: torch.dtype, head_
         return reason
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            q, k, v = (torch.ones(1, 2, 64, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
-            _attend(kernel, q, k, v).sum().backward()
+            q, k, v = (torch.ones(1, 64, 2, head_dim, device=device, dtype=dtype, requires_grad=True) for _ in range(3))
+            run_kernel(kernel, q, k, v).sum().backward()
     except RuntimeError as error:
         return first_line(error)
     return ""
 
 
-def _attend(kernel: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def run_kernel(
+    kernel: str, q: Float[Tensor, "B S heads D"], k: Float[Tensor, "B Z heads D"], v: Float[Tensor, "B Z heads D"]
+) -> Float[Tensor, "B S heads D"]:
+    """The named kernel alone, its softmax scaled by 1 / sqrt(D). Raises RuntimeError where it does not run."""
     if kernel == "flash3":
         return flash_attention3.load()(q, k, v)
     with sdpa_kernel(_SDPA[kernel]):
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)
 
 
 def use_kernel(transformer: nn.Module, kernel: Kernel) -> None:
