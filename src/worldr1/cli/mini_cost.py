@@ -19,8 +19,8 @@ RECIPE = "mini"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `mini cost`."""
     parser.add_argument("--lora", default="mini-r1", metavar="FILE", help="adapter of a mini run (default: mini-r1)")
-    parser.add_argument("--num", type=int, metavar="N", help="videos at a time (default: 32 on a GPU, 1 on the CPU)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="timed ones (default: 12 on a GPU, 5 on the CPU)")
+    parser.add_argument("--num", type=int, metavar="N", help="videos at a time (default: 96 on a GPU, 1 on the CPU)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="timed ones (default: 30 on a GPU, 5 on the CPU)")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for the JSON")
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     make_folder(args.out.parent)
     check_file(args.out)
     device = choose_device(args.device)
-    num = args.num or (32 if device == "cuda" else 1)
-    rounds = args.rounds or (12 if device == "cuda" else 5)
+    num = args.num or (96 if device == "cuda" else 1)
+    rounds = args.rounds or (30 if device == "cuda" else 5)
     adapter, config = find_adapter(args.lora), load_experiment(RECIPE)
     if args.steps is not None:
         config = replace(config, sampler=euler_steps(args.steps))

@@ -70,8 +70,8 @@ H200 = Prices(
     judged_video_s=0.0315,
     # a guess: 21 videos at most, with pictures. None ended in the ledger; starts alone took 17 to 37 s there
     films_s=15.0,
-    # estimated from the fastest of 12 rounds beside four trainings: 1.4 s (base, merged) and 2.2 s (LoRA)
-    inference_s=12 * (1.4 + 2.2 + 1.4),
+    # a guess for 30 rounds of 96 videos: of 32 they took 0.48 s (base), 0.74 (LoRA) and 0.41 (merged)
+    inference_s=60.0,
 )
 """For one job alone on its card."""
 
