@@ -288,7 +288,8 @@ def test_a_perceptual_network_adds_its_distances_and_changes_nothing_else(whole:
 
     judge = replace(load_judge_model("judge", SUITE), perceptual=load_distance())
     (video,) = suite_videos(SUITE, samples=1, seed=0, limit=1)
-    found = judge(whole / VIDEOS / video.name, video).record.measures
+    (judged,) = judge([whole / VIDEOS / video.name], [video])
+    found = judged.record.measures
     kept = EvaluationFolder.load(whole).records[0].measures
     assert set(found) - set(kept) == {"perceptual_holdout", "perceptual_all"}
     assert {name: found[name] for name in kept} == pytest.approx(kept)

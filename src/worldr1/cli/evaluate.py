@@ -265,18 +265,19 @@ def _judge(
     known = {record.key: record.measures for record in folder.records}
     print(f"judge {judge.name}, licence {judge.licence}", file=sys.stderr)
     with bar("judging", len(left)) as update:
-        for video in left:
-            begin = monotonic()
-            found = judge(folder.path / VIDEOS / video.name, video)
-            if found.record.status is Status.OK and found.reconstruction is not None:
-                clip = found.clip.to(judge.device)
-                save_pictures(folder, found.record, clip, found.reconstruction, judge.judge.renderer)
-            measures = known.get(found.record.key, {}) | found.record.measures
-            folder.append(replace(found.record, measures=measures))
-            _count(folder, "judging", monotonic() - begin, clip=tuple(found.clip[:, 0].shape))
-            if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
-                notes |= dict.fromkeys(found.notes)
-            update(advance=1)
+        for first in range(0, len(left), judge.at_once):
+            begin, some = monotonic(), left[first : first + judge.at_once]
+            judged = judge([folder.path / VIDEOS / video.name for video in some], some)
+            for found in judged:
+                if found.record.status is Status.OK and found.reconstruction is not None:
+                    clip = found.clip.to(judge.device)
+                    save_pictures(folder, found.record, clip, found.reconstruction, judge.judge.renderer)
+                measures = known.get(found.record.key, {}) | found.record.measures
+                folder.append(replace(found.record, measures=measures))
+                if source.made_elsewhere:  # of our own videos it says only that they were enlarged to be watched
+                    notes |= dict.fromkeys(found.notes)
+            _count(folder, "judging", monotonic() - begin, clip=tuple(judged[-1].clip[:, 0].shape))
+            update(advance=len(some))
 
 
 def _score_by_vbench(folder: "EvaluationFolder", python: str) -> None:

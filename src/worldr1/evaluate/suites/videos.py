@@ -21,6 +21,9 @@ from worldr1.protocols import PerceptualDistance, Renderer
 from worldr1.seeding import derive_seed
 from worldr1.types import Reconstruction, Status, Trajectory
 
+OPTIMISED_AT_ONCE = 32
+"""Videos whose scenes are optimised side by side, which costs a GPU hardly more than one of small clips; what a killed
+evaluation loses of judging is less than so many."""
 MIN_FRAMES = 5
 """Three frames to build the scene from, two to test it with."""
 
@@ -114,11 +117,25 @@ class FileJudge:
         shots = read_shots(file, FootageConfig(num_frames=self.frames, min_frames=MIN_FRAMES))
         return shots if self.size is None else [fit(shot, self.size) for shot in shots]
 
-    def __call__(self, file: Path, video: SuiteVideo) -> Judged:
-        """Judges one file. One that cuts is rejected: it is not the one scene that was asked for.
+    @property
+    def at_once(self) -> int:
+        """So many files should be given together."""
+        return 1 if self.fitting is None else OPTIMISED_AT_ONCE
+
+    def __call__(self, files: Sequence[Path], videos: Sequence[SuiteVideo]) -> list[Judged]:
+        """Judges files. One that cuts is rejected: it is not the one scene that was asked for.
 
         Raises InputError for what is no video.
         """
+        looked = [self._look(file, video) for file, video in zip(files, videos, strict=True)]
+        fitted = self._fitted([clip for _, clip in looked])
+        return [
+            found._replace(record=replace(found.record, measures=found.record.measures | more))
+            for (found, _), more in zip(looked, fitted, strict=True)
+        ]
+
+    def _look(self, file: Path, video: SuiteVideo) -> tuple[Judged, JudgedClip]:
+        """All but what is optimised, and the clip that may be."""
         shots = self.frame(file)
         clip = shots[0].video
         task = Task(video.prompt.prompt, video.prompt.camera, video.path(len(clip)), video.seed)
@@ -127,36 +144,41 @@ class FileJudge:
             looked = Looked(record_of(task, Status.REJECTED, reason, {}), None)
         else:
             (looked,) = self.judge.look(clip[None].to(self.device), [task])
+        judged = self._judged(shots[0], task, looked)
+        names = [name for name in MEASURED_BY_DEFAULT if name not in looked.record.measures]
+        (more,) = measure([judged], renderer=self.judge.renderer, perceptual=self.perceptual, names=names)
         record = replace(
             looked.record,
-            measures=looked.record.measures | self._more(shots[0], task, looked),
+            measures=looked.record.measures | more,
             video=video.name,
             sample=video.sample,
             scene_type=video.prompt.scene_type,
             long_horizon=video.prompt.long_horizon,
         )
-        return Judged(record, clip, looked.reconstruction, shots[0].notes)
+        return Judged(record, clip, looked.reconstruction, shots[0].notes), judged
 
-    def _more(self, shot: Shot, task: Task, looked: Looked) -> dict[str, float]:
-        """What the catalogue has beyond the judge's own measures; without a valid geometry of the pictures alone."""
-        judged = JudgedClip(
+    def _judged(self, shot: Shot, task: Task, looked: Looked) -> JudgedClip:
+        """Without a valid geometry the pictures alone are measured."""
+        return JudgedClip(
             video=shot.video.to(self.device),
             fps=(len(shot.times_s) - 1) / (shot.times_s[-1] - shot.times_s[0]),
             prompt=task.prompt,
             requested=task.path,
             reconstruction=looked.reconstruction if looked.record.status is Status.OK else None,
         )
-        names = [name for name in MEASURED_BY_DEFAULT if name not in looked.record.measures]
-        (found,) = measure([judged], renderer=self.judge.renderer, perceptual=self.perceptual, names=names)
-        return found | self._fitted(judged)
 
-    def _fitted(self, judged: JudgedClip) -> dict[str, float]:
-        if self.fitting is None or judged.reconstruction is None:
-            return {}
+    def _fitted(self, judged: Sequence[JudgedClip]) -> list[dict[str, float]]:
+        """What optimisation gives of each; nothing of one without a valid geometry."""
+        found: list[dict[str, float]] = [{} for _ in judged]
+        rows = [row for row, clip in enumerate(judged) if clip.reconstruction is not None]
+        if self.fitting is None or not rows:
+            return found
         renderer, device, config = self.fitting
-        clip = replace(judged, video=judged.video.to(device))  # the geometry follows it
+        clips = [replace(judged[row], video=judged[row].video.to(device)) for row in rows]  # the geometry follows it
         perceptual = None if self.perceptual is None else CarriedDistance(self.perceptual, self.device)
-        (found,) = measure([clip], renderer=renderer, perceptual=perceptual, names=MEASURED_BY_FITTING, fit=config)
+        more = measure(clips, renderer=renderer, perceptual=perceptual, names=MEASURED_BY_FITTING, fit=config)
+        for row, values in zip(rows, more, strict=True):
+            found[row] = values
         return found
 
 

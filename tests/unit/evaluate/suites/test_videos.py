@@ -36,9 +36,37 @@ def found_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: Status, **
     write_mp4(tmp_path / "a.mp4", CLIP, fps=16, upscale=4)
     stub: Judge = SimpleNamespace(look=look, renderer="feed-forward")  # type: ignore[assignment]
     (video,) = suite_videos(load_suite("mini"), samples=1, seed=0, limit=1)
-    made = FileJudge(name="stub", judge=stub, licence="", device="cpu", frames=5, **judge)(tmp_path / "a.mp4", video)
+    judged = FileJudge(name="stub", judge=stub, licence="", device="cpu", frames=5, **judge)
+    (made,) = judged([tmp_path / "a.mp4"], [video])
     assert "psnr_holdout_db" in made.record.measures
     return asked
+
+
+def test_valid_videos_are_optimised_together_and_each_gets_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    statuses, calls = iter([Status.OK, Status.REJECTED, Status.OK]), []
+
+    def measure(clips: list[JudgedClip], **words: Any) -> list[dict[str, float]]:
+        if words["names"] != MEASURED_BY_FITTING:
+            return [{}]
+        calls.append(len(clips))
+        return [{"psnr_fit_all_db": 30.0 + float(clip.video.mean() > 0.5)} for clip in clips]
+
+    def look(clip: Any, tasks: Any) -> list[Looked]:
+        return [Looked(record_of(tasks[0], next(statuses), "", {}), GEOMETRY)]
+
+    monkeypatch.setattr(suite_files, "measure", measure)
+    stub: Judge = SimpleNamespace(look=look, renderer="feed-forward")  # type: ignore[assignment]
+    fitting = Fitting("gsplat", "cpu", FitConfig(steps=3))  # type: ignore[arg-type]
+    judge = FileJudge(name="stub", judge=stub, licence="", device="cpu", frames=5, fitting=fitting)
+    videos = suite_videos(load_suite("mini"), samples=1, seed=0, limit=3)
+    files = [tmp_path / f"{grey}.mp4" for grey in (10, 11, 99)]
+    for file in files:
+        write_mp4(file, torch.full_like(CLIP, int(file.stem) / 100), fps=16)
+    found = [judged.record.measures.get("psnr_fit_all_db") for judged in judge(files, videos)]
+    assert calls == [2] and found == [30.0, None, 31.0]
+    assert judge.at_once > 1 and replace(judge, fitting=None).at_once == 1
 
 
 def test_the_rate_is_that_of_the_frames_that_are_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
