@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from full_size import MODELS, SIGMA, Case, Setting, checkpoint, timed, wan, with_lora
-from machine import heading, load
+from full_size import MODELS, SIGMA, Case, Setting, about, checkpoint, timed, wan, with_lora
 from torch import Tensor
 
 from worldr1.backends.attention import choose_kernel, run_kernel
@@ -200,14 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         repeats=options.repeats,
         compile_backend=options.compile_backend,
     )
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    frames, height, width = setting.clip
-    lines = [
-        heading(),
-        f"on: {name}; {load()}",
-        f"model: {architecture.name} with random weights, bfloat16; {width} x {height}, {frames} frames; medians of "
-        f"{setting.repeats}, in turns",
-    ]
+    lines = about(setting, f"medians of {setting.repeats}, in turns")
     print("\n".join(lines), flush=True)
     words = wan(setting).words
     for title in options.only:

@@ -100,6 +100,14 @@ def measure(setting: Setting, what: str, work: Callable[[], object], *, note: st
     return Row(what=what, seconds=statistics.median(seconds[2:]), peak_bytes=peak, note=note)
 
 
+def about(setting: Setting, numbers: str) -> list[str]:
+    """Command, machine, and what is measured."""
+    name = torch.cuda.get_device_name(setting.device) if setting.device.type == "cuda" else "CPU"
+    (frames, height, width), dtype = setting.clip, str(setting.dtype).removeprefix("torch.")
+    model = f"{setting.architecture.name} with random weights, {dtype}"
+    return [heading(), f"on: {name}; {load()}", f"model: {model}; {width} x {height}, {frames} frames; {numbers}"]
+
+
 def timed(setting: Setting, work: Callable[[], object]) -> float:
     """Seconds of one call, the device's work included."""
     start = time.perf_counter()
@@ -425,14 +433,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compile_backend=options.compile_backend,
     )
     sections = SECTIONS if architecture.kind == "wan" else COGVIDEOX_SECTIONS
-    name = torch.cuda.get_device_name(setting.device) if setting.device.type == "cuda" else "CPU"
-    frames, height, width = setting.clip
-    lines = [
-        heading(),
-        f"on: {name}; {load()}",
-        f"model: {architecture.name} with random weights, {options.dtype}; {width} x {height}, {frames} frames; median "
-        f"of {setting.repeats} after two calls",
-    ]
+    lines = about(setting, f"median of {setting.repeats} after two calls")
     print("\n".join(lines), flush=True)
     for title in options.only or sections:
         lines += ["", table(title, sections[title](setting))]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from worldr1.backends.mini import CLIP_SIZE
 from worldr1.build import ExperimentConfig, load_experiment
@@ -29,6 +30,31 @@ from worldr1.reproduce.runs import Run, RunState, adapter_of, has_judged, look
 from worldr1.reproduce.variants import VARIANTS, Variant
 
 FULL = VARIANTS["full"]
+
+
+class Judging(NamedTuple):
+    """A folder of `mini judge`, and of what."""
+
+    out: Path
+    stream: str
+    prompts: tuple[int, int]
+    """Static and dynamic ones."""
+    clip: tuple[int, int, int] = CLIP_SIZE
+
+    def has(self, *adapters: Path) -> bool:
+        """Whether it is there, of these adapters too."""
+        return has_judged(self.out, adapters, stream=self.stream, prompts=self.prompts, clip=self.clip)
+
+    def words(self) -> list[str]:
+        """Of its command."""
+        sizes = [
+            word
+            for key, value, usual in zip(("frames", "height", "width"), self.clip, CLIP_SIZE, strict=True)
+            if value != usual
+            for word in (f"--{key}", str(value))
+        ]
+        static, dynamic = map(str, self.prompts)
+        return ["--stream", self.stream, "--prompts", static, "--dynamic-prompts", dynamic, *sizes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +129,7 @@ class Jobs:
             minutes=lambda: training_minutes(
                 self.prices, self.recipe(variant, seed), done=self.run(variant, seed).updates
             ),
-            then_minutes=lambda: self._judging_minutes(
-                variant,
-                seed,
-                self.layout.judged(variant),
-                stream=self.plan.stream(variant),
-                prompts=self.plan.prompts(variant),
-            ),
+            then_minutes=lambda: self._judging_minutes(variant, seed, self._judging_of(variant)),
             problem=lambda: self.run(variant, seed).problem,
         )
 
@@ -122,98 +142,62 @@ class Jobs:
 
     def _judge(self, variant: Variant, seed: int) -> Job:
         """After this seed's run, all that are finished."""
-        return self._judging(
-            f"judge {variant.name}, seeds 0 to {seed}" if seed else f"judge {variant.name}, seed 0",
-            Kind.JUDGE,
-            variant,
-            seed,
-            self.layout.judged(variant),
-            stream=self.plan.stream(variant),
-            prompts=self.plan.prompts(variant),
-        )
+        name = f"judge {variant.name}, seeds 0 to {seed}" if seed else f"judge {variant.name}, seed 0"
+        return self._judging_job(name, Kind.JUDGE, variant, seed, self._judging_of(variant))
 
     def _other_clips(self, measurement: str, seed: int) -> Job:
         """The full runs on clips that they were not trained on."""
-        return self._judging(
-            f"judge full on {measurement} clips, seeds 0 to {seed}" if seed else f"judge full on {measurement} clips",
-            Kind.CLIPS,
-            FULL,
-            seed,
-            (self.layout.root / FILES[measurement]).parent,
+        name = f"judge full on {measurement} clips"
+        judging = Judging(
+            out=(self.layout.root / FILES[measurement]).parent,
             stream=self.plan.stream(VARIANTS["half"]),
             prompts=self.plan.judged,
             clip=CLIPS[measurement],
         )
+        return self._judging_job(f"{name}, seeds 0 to {seed}" if seed else name, Kind.CLIPS, FULL, seed, judging)
 
-    def _judging(
-        self,
-        name: str,
-        kind: Kind,
-        variant: Variant,
-        seed: int,
-        out: Path,
-        *,
-        stream: str,
-        prompts: tuple[int, int],
-        clip: tuple[int, int, int] = CLIP_SIZE,
-    ) -> Job:
+    def _judging_of(self, variant: Variant) -> Judging:
+        return Judging(
+            out=self.layout.judged(variant), stream=self.plan.stream(variant), prompts=self.plan.prompts(variant)
+        )
+
+    def _judging_job(self, name: str, kind: Kind, variant: Variant, seed: int, judging: Judging) -> Job:
         def state() -> State:
             seeds = [one for one in self.finished(variant) if one <= seed]
             if seed not in seeds:
                 return State.WAITING
             adapters = [adapter_of(self.layout.run(variant, one)) for one in seeds]
-            judged = has_judged(out, adapters, stream=stream, prompts=prompts, clip=clip)
-            return State.DONE if judged else State.READY
+            return State.DONE if judging.has(*adapters) else State.READY
 
         def command() -> list[str]:
             runs = [str(self.layout.run(variant, one)) for one in self.finished(variant)]
-            numbers = ["--prompts", str(prompts[0]), "--dynamic-prompts", str(prompts[1])]
-            size = [
-                word
-                for key, value, usual in zip(("frames", "height", "width"), clip, CLIP_SIZE, strict=True)
-                if value != usual
-                for word in (f"--{key}", str(value))
-            ]
-            known = [*self.layout.judged(variant).parent.glob("*/judging.json"), out / "judging.json"]
+            known = [*self.layout.judged(variant).parent.glob("*/judging.json"), judging.out / "judging.json"]
             reuse = sorted({str(path.parent) for path in known if path.is_file()})
             return worldr1(
-                *("mini", "judge", "--run", *runs, "--stream", stream, *numbers, *size),
-                *("--device", self.plan.device, *(("--reuse", *reuse) if reuse else ()), "--out", str(out)),
+                *("mini", "judge", "--run", *runs, *judging.words()),
+                *("--device", self.plan.device, *(("--reuse", *reuse) if reuse else ()), "--out", str(judging.out)),
             )
 
         return Job(
             name=name,
             kind=kind,
-            place=out,
+            place=judging.out,
             state=state,
             command=command,
-            minutes=lambda: self._judging_minutes(variant, seed, out, stream=stream, prompts=prompts, clip=clip),
+            minutes=lambda: self._judging_minutes(variant, seed, judging),
             after=_training(variant, seed),
         )
 
-    def _judging_minutes(
-        self,
-        variant: Variant,
-        seed: int,
-        out: Path,
-        *,
-        stream: str,
-        prompts: tuple[int, int],
-        clip: tuple[int, int, int] = CLIP_SIZE,
-    ) -> float:
-        """Of the sides that must be filmed. Adapters that `out` has are taken over; base and truth are too, from there
-        or from another variant's judging, where they are filmed in the same way."""
-
-        def has(folder: Path, *adapters: Path) -> bool:
-            return has_judged(folder, adapters, stream=stream, prompts=prompts, clip=clip)
-
+    def _judging_minutes(self, variant: Variant, seed: int, judging: Judging) -> float:
+        """Of the sides that must be filmed. Adapters that lie there judged are taken over; base and truth are too, from
+        there or from another variant's judging, where they are filmed in the same way."""
         finished = self.finished(variant)
         adapters = [adapter_of(self.layout.run(variant, one)) for one in finished]
-        sides = sum(not has(out, adapter) for adapter in adapters) + (seed not in finished)
-        others = [one for one in VARIANTS.values() if has(self.layout.judged(one))]
-        if not has(out) and not any(self._filmed_alike(one, variant) for one in others):
+        sides = sum(not judging.has(adapter) for adapter in adapters) + (seed not in finished)
+        others = [one for one in VARIANTS.values() if judging._replace(out=self.layout.judged(one)).has()]
+        if not judging.has() and not any(self._filmed_alike(one, variant) for one in others):
             sides += len(("base", "truth"))
-        return judging_minutes(self.prices, sides=sides, prompts=prompts, size=relative_size(clip))
+        return judging_minutes(self.prices, sides=sides, prompts=judging.prompts, size=relative_size(judging.clip))
 
     def _filmed_alike(self, one: Variant, other: Variant) -> bool:
         """Whether `mini judge` takes base and truth over from one variant's judging to the other's."""
