@@ -25,6 +25,8 @@ class Card:
     bandwidth_tb_s: float
     hopper: bool = False
     """Hopper or later: `attention = "auto"` is cuDNN there (`backends.attention`)."""
+    flash3: bool = False
+    """Hopper itself, which FlashAttention-3 is made for."""
     measured: bool = False
     """Whether seconds rest on measurements of this card."""
 
@@ -39,9 +41,18 @@ CARDS: Mapping[str, Card] = {
             fp32_tflops=67,
             bandwidth_tb_s=4.8,
             hopper=True,
+            flash3=True,
             measured=True,
         ),
-        Card(name="h100", memory_gib=79.6, bf16_tflops=989, fp32_tflops=67, bandwidth_tb_s=3.35, hopper=True),
+        Card(
+            name="h100",
+            memory_gib=79.6,
+            bf16_tflops=989,
+            fp32_tflops=67,
+            bandwidth_tb_s=3.35,
+            hopper=True,
+            flash3=True,
+        ),
         Card(name="b200", memory_gib=179.0, bf16_tflops=2250, fp32_tflops=80, bandwidth_tb_s=8.0, hopper=True),
         Card(name="a100-80gb", memory_gib=80.0, bf16_tflops=312, fp32_tflops=19.5, bandwidth_tb_s=2.039),
         Card(name="a100-40gb", memory_gib=40.0, bf16_tflops=312, fp32_tflops=19.5, bandwidth_tb_s=1.555),

@@ -171,7 +171,11 @@ def _start_s(job: Job, speed: Speed) -> float:
 def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     config, card = job.config, speed.card
     basis = "fitted to one H200" if card.measured else "scaled from an H200 by published peaks: an estimate"
-    kernel = "cuDNN" if speed.attention == "cudnn" else "flash"
+    kernel = {
+        "cudnn": "cuDNN",
+        "flash": "flash",
+        "flash3": "FlashAttention-3 (predicted from its kernel alone)",
+    }[speed.attention]
     notes = [f"seconds of {card.name} are {basis}; attention by {kernel}, {config.model.dtype} base"]
     if config.reward.published_models:
         notes.append(

@@ -4,17 +4,19 @@ A pass takes what its products take at the rate of their kernel, plus what every
 rate; nothing overlaps. Three numbers are fitted to research/h200.md, each to the figure named beside it; the rates of
 products and attention are the ceilings measured there. Not fitted, so true predictions of its other figures: the flash
 kernel, a batch of two, checkpointing, all of the 14B model (`tests/unit/planning/test_predictions.py`).
+FlashAttention-3 was measured as a kernel alone; passes with it are predictions that nothing was held against yet.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from worldr1.errors import InputError
-from worldr1.planning.cards import Card
+from worldr1.planning.cards import CARDS, Card
 from worldr1.planning.flops import Flops, backward_flops, blocks_flops, forward_flops
 from worldr1.planning.shapes import Lora, Pass, Transformer
 
-Kernel = Literal["cudnn", "flash"]
+Kernel = Literal["cudnn", "flash", "flash3"]
 
 PRODUCTS = 778 / 989
 """Share of the bfloat16 peak that large products reach: measured."""
@@ -22,6 +24,8 @@ ATTENTION = 590 / 989
 """The same of attention by cuDNN: measured. Taken for flash too on cards before Hopper, for which flash was written."""
 FLASH_ON_HOPPER = 365 / 989
 """Of flash attention on Hopper and later: measured."""
+FLASH3 = 697 / 989
+"""Of FlashAttention-3, for 12 heads: measured (docs/results.md)."""
 BETWEEN = 0.4725
 """Share of the memory's bandwidth at which all work between the products runs: fitted to 0.620 s, a forward of the 1.3B
 model. It also carries what products of real shapes lose against the ceiling."""
@@ -35,6 +39,7 @@ FLOAT32_PRODUCTS = 0.5
 """Share of the float32 peak that an adapter's narrow products reach: assumed."""
 CONVOLUTIONS = {"float32": 99.0 / 989, "bfloat16": 150.5 / 989}
 """Operations of the decoder as a share of the bfloat16 peak, by dtype: fitted to 2.78 and 1.83 s."""
+_KERNELS: Mapping[str, Kernel] = {"cudnn": "cudnn", "flash": "flash", "flash3": "flash3"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +54,24 @@ class Speed:
 
     @classmethod
     def of(cls, card: Card, *, attention: str, dtype: str, compiled: bool) -> "Speed":
-        """From the keys model.attention, dtype and compile. Raises InputError for kernels that are not measured."""
+        """From the keys model.attention, dtype and compile.
+
+        Raises InputError for kernels that are not measured, or do not run on the card.
+        """
         if attention == "auto":
             attention = "cudnn" if card.hopper and dtype == "bfloat16" else "flash"
-        if attention not in ("cudnn", "flash"):
+        kernel = _KERNELS.get(attention)
+        if kernel is None:
             raise InputError(
-                f'plan knows the seconds of the attention kernels cudnn and flash; those of "{attention}" are not '
-                'measured: set model.attention = "auto".'
+                f'plan knows the seconds of the attention kernels {", ".join(_KERNELS)}; those of "{attention}" are '
+                'not measured: set model.attention = "auto".'
             )
-        kernel: Kernel = "cudnn" if attention == "cudnn" else "flash"
+        if kernel == "flash3" and not (card.flash3 and dtype == "bfloat16"):
+            cards = ", ".join(one.name for one in CARDS.values() if one.flash3)
+            raise InputError(
+                f"FlashAttention-3 needs a Hopper card ({cards}) and bfloat16, not {card.name} and {dtype}: "
+                'set model.attention = "auto".'
+            )
         return cls(card=card, attention=kernel, base_bytes=2 if dtype == "bfloat16" else 4, compiled=compiled)
 
     def forward(self, network: Transformer, given: Pass, lora: Lora | None) -> float:
@@ -80,7 +94,7 @@ class Speed:
         return flops / (CONVOLUTIONS[dtype] * self.card.bf16_tflops * 1e12)
 
     def _products(self, flops: Flops, lora: Lora | None) -> float:
-        attention = ATTENTION
+        attention = {"cudnn": ATTENTION, "flash": ATTENTION, "flash3": FLASH3}[self.attention]
         if self.attention == "flash" and self.card.hopper:
             attention = FLASH_ON_HOPPER
         peak = self.card.bf16_tflops * 1e12

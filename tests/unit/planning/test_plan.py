@@ -184,8 +184,8 @@ def test_a_folder_is_planned_like_the_model_it_holds(tiny_wan_folder: Path) -> N
         (("clip.frames=80",), r"frames 4 k \+ 1"),
         (("clip.width=840",), "multiples of 16"),
         (("lora.targets=['no_layer']",), "none of lora.targets"),
-        (("model.attention=math",), "cudnn and flash"),
-        (("model.attention=flash3",), 'those of "flash3" are not measured'),
+        (("model.attention=math",), 'cudnn, flash, flash3; those of "math"'),
+        (("model.attention=flash3", "model.dtype=float32"), "needs a Hopper card .h200, h100. and bfloat16"),
         (("train.trainable=full", "model.dtype=float32"), "train a LoRA"),
     ],
 )
