@@ -54,3 +54,14 @@ def test_evaluate_optimises_every_valid_video(tmp_path: Path) -> None:
     (record,) = EvaluationFolder.load(tmp_path).records
     assert record.measures["psnr_fit_all_db"] > record.measures["psnr_all_db"] + 2
     assert {"psnr_fit_holdout_db", "ssim_fit_holdout", "ssim_fit_all"} <= record.measures.keys()
+
+
+def test_scenes_optimised_side_by_side_are_those_optimised_alone() -> None:
+    """Up to what the order of a GPU's sums makes of 100 steps."""
+    clips, words = judged("cuda"), {"renderer": build_renderer("cuda"), "fit": FitConfig(steps=100)}
+    names = ["psnr_fit_all_db", "psnr_fit_holdout_db"]
+    together = measure(clips, names=names, **words)
+    for values, clip in zip(together, clips, strict=True):
+        (alone,) = measure([clip], names=names, **words)
+        assert values == pytest.approx(alone, abs=0.3)
+    assert abs(together[0]["psnr_fit_all_db"] - together[1]["psnr_fit_all_db"]) > 1
