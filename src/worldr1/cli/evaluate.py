@@ -185,7 +185,7 @@ def _facts(source: Source, suite: Suite, judge: str, *, gpu: bool) -> "Facts":
         clip=(0, 0, 0),  # known from the first video
         samples=num_samples(source.videos),
         judge=judge,
-        reward_model=source.reward_model or "",
+        reward_model=source.reward_model,
         settings=source.settings,
         worldr1=__version__,
         machine=_machine(),

@@ -43,8 +43,8 @@ class Facts:
     """Videos per prompt."""
     judge: str
     """The 3D model that measures."""
-    reward_model: str
-    """The 3D model that the evaluated weights were rewarded by; "" if unknown or none."""
+    reward_model: str | None
+    """The 3D model that the evaluated weights were rewarded by; "" if none, None if nobody can say."""
     settings: Mapping[str, str | int | float]
     """Of sampling: guidance, strength, transport, steps, shift, seed; empty for videos made elsewhere."""
     worldr1: str

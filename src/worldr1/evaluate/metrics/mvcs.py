@@ -48,9 +48,11 @@ def multi_view_consistency(reconstruction: Reconstruction) -> MultiViewConsisten
     )
 
 
-def depth_model_note(judge: str, reward_model: str = "") -> str:
-    """What a table says under values that a 3D model's depth decides. reward_model: "" if unknown or none."""
+def depth_model_note(judge: str, reward_model: str | None) -> str:
+    """What a table says of values that a 3D model decides. reward_model: "" if there is none, None if unknown."""
     note = f"Depth and poses by {judge}."
-    if reward_model and judge == reward_model:
+    if reward_model is None:
+        return f"{note} Which 3D model the reward used is not known."
+    if judge == reward_model:
         return f"{note} Warning: it is the 3D model that the reward used, so training has aimed at these values."
-    return note if reward_model else f"{note} Which 3D model the reward used is not known."
+    return note

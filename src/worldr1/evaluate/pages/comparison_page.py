@@ -11,6 +11,7 @@ from worldr1.evaluate.labels import label_of
 from worldr1.evaluate.pages.clip_cards import Chosen, ClipKey, clip_cards
 from worldr1.evaluate.pages.evaluation_parts import every_clip, page, tile, warnings
 from worldr1.evaluate.pages.evaluation_tables import (
+    catalogue_table,
     chooser,
     differences_table,
     interval_plot,
@@ -58,6 +59,7 @@ def write_comparison_page(
         tables = {label_of(name).text: subsets_table(comparison, other, name) for name in _chosen_first(comparison)}
         sections[f"By kind of prompt{against}"] = chooser(tables, "Number")
     sections |= {
+        "What the numbers are": catalogue_table(comparison.metrics, facts),
         "The clips": f'<p class="small">{_about_clips(comparison)}</p>{cards}',
         "Every clip": every_clip(folders, comparison.metric),
         "Published, not measured here": published_tables(published),

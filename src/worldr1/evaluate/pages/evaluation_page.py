@@ -13,6 +13,7 @@ from worldr1.evaluate.labels import label_of
 from worldr1.evaluate.pages.clip_cards import Chosen, clip_cards
 from worldr1.evaluate.pages.evaluation_parts import every_clip, page, tile, warnings
 from worldr1.evaluate.pages.evaluation_tables import (
+    catalogue_table,
     chooser,
     estimates_by_subset,
     estimates_table,
@@ -65,6 +66,7 @@ def write_evaluation_report(
         "": _opening(folder, found),
         "The numbers": estimates_table(found, columns) + _how_to_read(found) if found else NO_NUMBERS,
         "By kind of prompt": chooser(by_subset, "Number") if found else "",
+        "What the numbers are": catalogue_table(shown, [facts]),
         "The clips": cards,
         "Every clip": every_clip([folder], best) if best else "",
         "Published, not measured here": published_tables(published),

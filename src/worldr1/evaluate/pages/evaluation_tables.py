@@ -7,6 +7,8 @@ from typing import Any
 
 from worldr1.evaluate.folder import Facts
 from worldr1.evaluate.labels import LABELS, label_of
+from worldr1.evaluate.metrics.catalogue import CATALOGUE
+from worldr1.evaluate.metrics.mvcs import depth_model_note
 from worldr1.evaluate.statistics.differences import Counting, Difference
 from worldr1.evaluate.statistics.folders import FolderComparison, PairedComparison, Validity
 from worldr1.evaluate.statistics.intervals import MIN_PAIRS
@@ -19,6 +21,8 @@ _HEADINGS = {
     "scene type": "By scene type",
     "further": "Further numbers",
 }
+_REWARDED_BY = {None: "not known", "": "none"}
+_BY_MODEL = "°"
 _ARROWS = {1: ("↑", "higher is better"), -1: ("↓", "lower is better"), 0: ("", "")}
 
 
@@ -98,7 +102,7 @@ def validity_table(facts: Sequence[Facts], validity: Sequence[Validity]) -> str:
                     ("value", "rejected", str(v.rejected)),
                     ("value", "faults", str(v.faults)),
                     ("value", "missing", str(v.missing)),
-                    ("interval", "rewarded by", escape(fact.reward_model or "none, or not known")),
+                    ("interval", "rewarded by", escape(_REWARDED_BY.get(fact.reward_model, str(fact.reward_model)))),
                     ("interval", "cost", escape(cost(fact))),
                 ]
             )
@@ -169,6 +173,28 @@ def chooser(tables: Mapping[str, str], label: str) -> str:
         for title, table in shown.items()
     )
     return f'<div class="chooser"><label>{escape(label)} <select>{options}</select></label>{bodies}</div>'
+
+
+def catalogue_table(names: Iterable[str], facts: Sequence[Facts]) -> str:
+    """What each measure compares, whose formula it is and what it must be read beside; "" if none is in the catalogue.
+
+    Under it which 3D model decides those that one decides, with a warning if it is a reward's.
+    """
+    infos = [CATALOGUE[name] for name in names if name in CATALOGUE]
+    rows = []
+    for info in infos:
+        mark = f"&nbsp;{_BY_MODEL}" if info.depth_model else ""
+        parts = {"frames": info.frames, "formula": info.source, "read beside": info.group_note}
+        cells = [("source", label, escape(text)) for label, text in parts.items()]
+        rows.append(html_row([("name", "", f'<th scope="row">{_name(info.name)}{mark}</th>'), *cells]))
+    if not rows:
+        return ""
+    heads = ["", "Frames", "Formula", "Read it beside or apart"]
+    told = dict.fromkeys(f"{fact.title}: {depth_model_note(fact.judge, fact.reward_model)}" for fact in facts)
+    note = f'<p class="note">{_BY_MODEL} decided by a 3D model. {escape(" ".join(told))}</p>'
+    note = note if any(info.depth_model for info in infos) else ""
+    table = html_table("numbers about", heads, "".join(rows))
+    return f"<details><summary>{len(rows)} measures</summary>{table}{note}</details>"
 
 
 def published_tables(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -132,4 +132,5 @@ def test_one_list_of_titles() -> None:
 def test_the_depth_model_is_named_and_the_reward_s_is_warned_of() -> None:
     assert "Warning" in depth_model_note("mini", "mini") and "mini" in depth_model_note("mini", "mini")
     assert depth_model_note("sfm", "mini") == "Depth and poses by sfm."
-    assert "not known" in depth_model_note("sfm")
+    assert "not known" in depth_model_note("sfm", None)
+    assert depth_model_note("sfm", "") == "Depth and poses by sfm."

@@ -12,6 +12,7 @@ from evaluated_folders import HOSTILE, folder_of, record
 
 from worldr1.cli import main
 from worldr1.evaluate.folder import EvaluationFolder
+from worldr1.evaluate.metrics import CATALOGUE
 from worldr1.evaluate.pages.comparison_page import write_comparison_page
 from worldr1.evaluate.pages.evaluation_page import write_evaluation_report
 from worldr1.evaluate.statistics.folders import compare_folders
@@ -103,6 +104,25 @@ def test_a_judge_that_is_the_reward_is_shouted_about(tmp_path: Path) -> None:
         page = write_comparison_page(tmp_path / f"{judge}.html", compare_folders(folders)).read_text()
         assert (f"<b>mini-r1 {alarm}" in page) is loud and f"<b>base {alarm}" not in page
         assert (alarm in write_evaluation_report(folders[1]).read_text()) is loud
+
+
+def test_every_number_says_whose_it_is_what_it_is_read_beside_and_which_model_decides(tmp_path: Path) -> None:
+    measures = {i: {PSNR: 20.0 + i, "mvcs_scale_free": 0.9, "image_gradient": 0.04} for i in range(8)}
+    models = (("base", ""), ("r1", "judge"), ("closed", None))
+    folders = [folder_of(tmp_path / name, measures, judge="judge", reward_model=by) for name, by in models]
+    for path in (
+        write_comparison_page(tmp_path / "page.html", compare_folders(folders)),
+        write_evaluation_report(folders[1]),
+    ):
+        text = Tags(path.read_text()).text
+        for name in measures[0]:
+            assert (
+                CATALOGUE[name].source in text and CATALOGUE[name].group_note in text and CATALOGUE[name].frames in text
+            )
+        assert text.count("VideoGPA") == 1 and "r1: Depth and poses by judge. Warning" in text
+    text = Tags((tmp_path / "page.html").read_text()).text
+    assert "base: Depth and poses by judge. r1" in text and "closed: Depth and poses by judge. Which" in text
+    assert "none" in text and "not known" in text
 
 
 def test_a_gain_that_lost_clips_ate_is_said(tmp_path: Path) -> None:
