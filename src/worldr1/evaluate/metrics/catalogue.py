@@ -147,9 +147,12 @@ _ENTRIES = (
         better="higher",
         frames=HELD_OUT,
         group_note="The other pixels are not judged; they are places that only one frame saw.",
+        depth_model=True,
     ),
     *_redrawn("all", "all frames", ALL, FEED_FORWARD),
-    MetricInfo(name="coverage_all", title="Covered pixels of all frames", better="higher", frames=ALL),
+    MetricInfo(
+        name="coverage_all", title="Covered pixels of all frames", better="higher", frames=ALL, depth_model=True
+    ),
     *_redrawn("fit_holdout", "held-out frames after 3DGS optimisation", HELD_OUT, FITTED),
     *_redrawn("fit_all", "all frames after 3DGS optimisation", ALL, FITTED),
     MetricInfo(
