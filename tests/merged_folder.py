@@ -16,7 +16,7 @@ from worldr1.train.merging import merge_folder
 
 def merged_folder(base: Path, out: Path, /, **more: Any) -> Path:
     """`base` with a LoRA that changes it. more: of its `AdapterInfo`."""
-    transformer = WanPolicy.from_folder(base).transformer
+    transformer: Any = WanPolicy.from_folder(base).transformer
     config = LoraConfig(rank=2, alpha=2)
     add_lora(transformer, config, generator=make_generator(0, "test"))
     with torch.no_grad():
