@@ -198,14 +198,14 @@ def test_all_that_is_missing_is_said_before_anything_is_loaded(
     assert main(["doctor", "--recipe", "small-24gb", "--set", "device=cpu", *changes]) == 2
     printed = capsys.readouterr()
     first, *table = printed.err.splitlines()
-    assert first == f"error: {len(table)} things are missing." and printed.out == ""
+    assert first == f"error: {len(table)} things that the recipe needs are missing:" and printed.out == ""
     expected = [
         ("base model", "vae is missing"),
         ("base model", "wan/transformer/config.json cannot be read"),
         ("reconstructor DA3-BASE", "pip install --no-deps depth-anything-3==0.1.1"),
         ("reconstructor DA3-BASE", "The weights da3 "),
         ("critic Qwen3-VL-2B", "qwen"),
-        ("quality HPSv2.1", "okenizer of clip"),
+        ("quality HPSv2.1", "HPSv2's tokenizer cannot be loaded from clip"),
         ("quality HPSv2.1", "hps.pt is missing"),
         ("perceptual LPIPS (AlexNet)", "alex.pth is missing"),
         ("perceptual LPIPS (AlexNet)", "heads.pth is missing"),

@@ -242,6 +242,8 @@ def _tokenizer(source: str) -> CLIPTokenizer:
         raise InputError(
             f"HPSv2's tokenizer cannot be loaded from {source} ({first_line(error)}); {remedy}."
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of no files at all
+        raise InputError(f"HPSv2's tokenizer cannot be loaded from {source} (none of its files is there); {remedy}.")
     if tokenizer.eos_token_id != CLIP_VIT_H_14["text_config"]["eos_token_id"]:
         raise InputError(f"The tokenizer of {source} has its end of text at {tokenizer.eos_token_id}; {remedy}.")
     return tokenizer

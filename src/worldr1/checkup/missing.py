@@ -21,7 +21,7 @@ def check_needs(needs: Iterable[tuple[str, Need]]) -> None:
         ((_, error),) = missing.values()
         raise error
     if missing:
-        raise InputError(f"{len(missing)} things are missing.\n{_table(missing.values())}")
+        raise InputError(f"{len(missing)} things that the recipe needs are missing:\n{_table(missing.values())}")
 
 
 def _table(missing: Iterable[tuple[str, InputError]]) -> str:

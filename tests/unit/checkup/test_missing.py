@@ -38,7 +38,7 @@ def test_several_things_are_a_table_without_repetition() -> None:
     with pytest.raises(InputError) as caught:
         check_needs(needs)
     assert str(caught.value).splitlines() == [
-        "2 things are missing.",
+        "2 things that the recipe needs are missing:",
         "MISSING base model     a is missing.",
         "MISSING quality HPSv3  b cannot be fetched.",
     ]
