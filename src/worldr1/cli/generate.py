@@ -96,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
         shift=settings.shift,
         fps=settings.fps,
         upscale=upscale,
+        whose_defaults=settings.whose_defaults,
     )
-    settings.announce()
     make(film, shots)
     _report(args, tokens, film, shots)
     return 0

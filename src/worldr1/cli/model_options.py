@@ -59,10 +59,10 @@ class Settings:
     trained_with: str = ""
     """What it said, in words."""
 
-    def announce(self) -> None:
-        """Says on stderr whose settings are the defaults."""
-        if self.origin:
-            print(f"defaults as {self.origin} was trained: {self.trained_with}", file=sys.stderr)
+    @property
+    def whose_defaults(self) -> str:
+        """A line for the start; "" if nobody's."""
+        return f"defaults as {self.origin} was trained: {self.trained_with}" if self.origin else ""
 
     def checked(self) -> "Settings":
         """Itself, when every option has had its say. Raises InputError for what the model would not read."""

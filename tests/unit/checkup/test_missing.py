@@ -125,3 +125,12 @@ def test_code_of_ones_own_and_ray_are_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("worldr1.cluster.ray_actors.ray_version", lambda: "")
     found = told("mini", "reward.models.critic=nowhere:Critic", "reward.placement=remote")
     assert [whose for whose, _ in found] == ["reward actors", "reward.models.critic"]
+
+
+def test_on_a_gpu_the_renderer_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [whose for whose, _ in recipe_needs(load_experiment("mini"), "cpu")] == []
+    ((whose, need),) = recipe_needs(load_experiment("mini"), "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="gsplat renderer needs an NVIDIA GPU"):
+        need()
+    assert whose == "renderer"
