@@ -5,8 +5,8 @@
 
 MODEL is a Wan text-to-video pipeline: a folder or a name on the Hugging Face hub. The model reads the whole prompt,
 camera words included, as World-R1 does; a prompt without them gets independent noise. `worldr1 camera --prompt ...`
-shows which words are understood. A LoRA that worldr1 trained or exported brings the noise, size, steps, shift and
-guidance that it was trained with.
+shows which words are understood. A LoRA that worldr1 trained or exported, and a folder that it merged one into, bring
+the noise, size, steps, shift and guidance of the training.
 
 The noise can also come from a file: `worldr1 noise --prompt ... --out noise.safetensors` writes the same numbers
 (other sizes: --frames, --height, --width, and --channels 48 --spatial-stride 16 for Wan 2.2 TI2V 5B), and then
@@ -14,6 +14,7 @@ The noise can also come from a file: `worldr1 noise --prompt ... --out noise.saf
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,28 +23,32 @@ from diffusers import UniPCMultistepScheduler, WanPipeline
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import requested_path
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
-from worldr1.train.adapter_file import read_info, read_training
+from worldr1.train.adapter_file import read_info, read_merged_info
 from worldr1.video_io import write_mp4
 
 parser = argparse.ArgumentParser()
 parser.add_argument("out")
 parser.add_argument("prompt")
 parser.add_argument("model", nargs="?", default="Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
-parser.add_argument("size", nargs="*", type=int, help="frames, height, width (default: the LoRA's, or 81 480 832)")
+parser.add_argument("size", nargs="*", type=int, help="frames, height, width (default: the training's, or 81 480 832)")
 parser.add_argument("--lora")
 args = parser.parse_args()
 pipe = WanPipeline.from_pretrained(args.model, dtype={"vae": torch.float32, "default": torch.bfloat16})
 pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
 size, noise, sampling = [81, 480, 832], NoiseConfig(strength=1.0), dict[str, Any]()
-if args.lora:
-    trained = read_training(args.lora)
+told = read_info(args.lora) if args.lora else read_merged_info(Path(args.model))
+if told:
+    trained = told.training
+    if trained is None:
+        parser.error(f"{args.lora or args.model} does not say what it was trained with: it is of an older worldr1")
     size, noise = [trained.frames, trained.height, trained.width], trained.noise
-    sampling = {"num_inference_steps": trained.steps, "guidance_scale": read_info(args.lora).guidance}
+    sampling = {"num_inference_steps": trained.steps, "guidance_scale": told.guidance}
     # the sigma grid of the training; FlowMatchEulerDiscreteScheduler's own ends elsewhere
     pipe.scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=trained.shift
     )
+if args.lora:
     pipe.load_lora_weights(args.lora)
 frames, height, width = args.size or size
 

@@ -1,6 +1,7 @@
 """The composition root: a recipe becomes objects. Only it and `reward_models` know which model stands behind a name."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,8 @@ from worldr1.backends.mini import (
     load_reconstructor,
     mini_weights,
 )
-from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model
+from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model, model_needs
+from worldr1.backends.published_files import Need
 from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
 from worldr1.cluster.ray_actors import RayActors, check_all_reach_ray, check_ray, where
@@ -294,6 +296,24 @@ def check_reward(config: RewardConfig) -> None:
         find_plugin(name, key=key)
     for model in config.published_models:
         LOADERS[model.role].configure(_request(config, model, "cpu", ClipConfig()))
+
+
+def recipe_needs(config: ExperimentConfig, device: str) -> Iterator[tuple[str, Need]]:
+    """All that must be there before a recipe's models can be loaded, each with whom it is for.
+
+    Raises ConfigError for options that a model does not have.
+    """
+    reward = config.reward
+    yield from (("base model", need) for need in model_needs(config.model))
+    if reward.placement == "remote":
+        yield "reward actors", check_ray
+    yield from ((key, partial(find_plugin, name, key=key)) for key, name in reward.plugins.items())
+    for model in reward.published_models:
+        loader = LOADERS[model.role]
+        settings = loader.configure(_request(reward, model, device, config.clip))
+        yield from ((f"{model.role} {model.name}", need) for need in loader.needs(settings))
+    if reward.custom is None and device == "cuda":
+        yield "renderer", partial(build_renderer, device)
 
 
 def describe_reward(config: RewardConfig, reward: VideoReward, device: str = "cpu") -> str:

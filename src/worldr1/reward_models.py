@@ -3,12 +3,19 @@
 `configure` reads the recipe and touches nothing, so that a run with an impossible key ends before anything is loaded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from worldr1.backends.critics.config import CriticConfig
-from worldr1.backends.depth_anything3 import Cameras, DepthAnything3Config, load_depth_anything3, processed_size
+from worldr1.backends.depth_anything3 import (
+    Cameras,
+    DepthAnything3Config,
+    depth_anything3_needs,
+    load_depth_anything3,
+    processed_size,
+)
+from worldr1.backends.published_files import Need
 from worldr1.camera.trajectory import synthesize
 from worldr1.config import parse_config
 from worldr1.rewards.profiles import RewardModel, Role
@@ -49,6 +56,8 @@ class Loader(NamedTuple):
     """The backend's configuration; raises ConfigError or InputError for keys that cannot be."""
     load: Callable[[Any, ModelRequest], Any]
     """The model. Raises InputError for weights that are not there, or not those."""
+    needs: Callable[[Any], Sequence[Need]]
+    """What `load` would miss, of a configuration."""
 
 
 def _reconstructor_config(request: ModelRequest) -> DepthAnything3Config:
@@ -81,6 +90,12 @@ def _load_critic(config: CriticConfig, request: ModelRequest) -> Any:
     return load_critic(config, request.device)
 
 
+def _critic_needs(config: CriticConfig) -> Sequence[Need]:
+    from worldr1.backends.critics.load import critic_needs
+
+    return critic_needs(config)
+
+
 def _quality_config(request: ModelRequest) -> Any:
     given = {} if request.said == FROM_PROFILE else {"weights": request.said}
     if request.model.name == "HPSv3":
@@ -102,6 +117,16 @@ def _load_quality(config: Any, request: ModelRequest) -> Any:
     return load_hpsv2(config, request.device)
 
 
+def _quality_needs(config: Any) -> Sequence[Need]:
+    from worldr1.backends.hpsv2 import Hpsv2Config, hpsv2_needs
+
+    if isinstance(config, Hpsv2Config):
+        return hpsv2_needs(config)
+    from worldr1.backends.hpsv3 import hpsv3_needs
+
+    return hpsv3_needs(config)
+
+
 def _perceptual_config(request: ModelRequest) -> Any:
     from worldr1.backends.lpips import LpipsConfig
 
@@ -118,11 +143,17 @@ def _load_perceptual(config: Any, request: ModelRequest) -> Any:
     return load_lpips(config, request.device)
 
 
+def _perceptual_needs(config: Any) -> Sequence[Need]:
+    from worldr1.backends.lpips import lpips_needs
+
+    return lpips_needs(config)
+
+
 LOADERS: Mapping[Role, Loader] = {
-    "reconstructor": Loader(_reconstructor_config, _load_reconstructor),
-    "critic": Loader(_critic_config, _load_critic),
-    "quality": Loader(_quality_config, _load_quality),
-    "perceptual": Loader(_perceptual_config, _load_perceptual),
+    "reconstructor": Loader(_reconstructor_config, _load_reconstructor, depth_anything3_needs),
+    "critic": Loader(_critic_config, _load_critic, _critic_needs),
+    "quality": Loader(_quality_config, _load_quality, _quality_needs),
+    "perceptual": Loader(_perceptual_config, _load_perceptual, _perceptual_needs),
 }
 
 

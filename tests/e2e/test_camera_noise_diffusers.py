@@ -17,6 +17,7 @@ from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 from worldr1.shipped import shipped_adapter
 from worldr1.train.adapter_file import AdapterInfo, TrainedWith, read_adapter
 from worldr1.train.lora_formats import save_native
+from worldr1.train.merging import merge_folder
 from worldr1.video_io import read_mp4
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "camera_noise_diffusers.py"
@@ -54,14 +55,20 @@ def test_the_example_films_with_the_noise_that_the_command_writes(
     assert torch.equal(call["latents"], load_file(file)["noise"][None])
 
 
-def test_a_lora_brings_what_it_was_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", ["native", "merged"])
+def test_a_lora_brings_what_it_was_trained_with(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packaged adapter, exported, as if it had been trained so."""
     info, state = read_adapter(shipped_adapter())
     trained = TrainedWith(
         transport="flow", strength=0.6, parallax_strength=0.4, shift=5.0, steps=2, frames=9, height=48, width=64
     )
     told = AdapterInfo(config=info.config, base="mini", guidance=1.0, training=trained)
-    save_native(tmp_path / "lora.safetensors", state, told)
+    if form == "native":
+        save_native(tmp_path / "lora.safetensors", state, told)
+        model = [str(mini_base()), "--lora", str(tmp_path / "lora.safetensors")]
+    else:
+        merge_folder(mini_base(), tmp_path / "merged", state, told)
+        model = [str(tmp_path / "merged")]
     calls: list[dict[str, Any]] = []
     stock = WanPipeline.__call__
 
@@ -75,13 +82,13 @@ def test_a_lora_brings_what_it_was_trained_with(tmp_path: Path, monkeypatch: pyt
         return result
 
     monkeypatch.setattr(WanPipeline, "__call__", watched)
-    arguments = [str(tmp_path / "out.mp4"), PROMPT, str(mini_base()), "--lora", str(tmp_path / "lora.safetensors")]
+    arguments = [str(tmp_path / "out.mp4"), PROMPT, *model]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *arguments])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     (call,) = calls
     assert (call["guidance"], call["shift"], call["num_inference_steps"]) == (1.0, 5.0, 2)
     assert read_mp4(tmp_path / "out.mp4").shape == (9, 3, 48, 64)
-    assert any("blocks.7.attn2.to_v" in name for name in call["layers"])
+    assert any("blocks.7.attn2.to_v" in name for name in call["layers"]) == (form == "native")
     noise = NoiseConfig(strength=0.4, transport="flow")  # a push has parallax
     path = synthesize(["push_in"], 9)
     assert torch.equal(call["latents"], start_noise(path, (48, 3, 6, 8), [0], noise, PlanCache()))

@@ -1,6 +1,8 @@
 """`worldr1 doctor --recipe` on the mini world: all is well; and whatever is damaged is found by the check for it."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
@@ -160,13 +162,66 @@ def test_a_custom_reward_is_asked_whether_it_tells_clips_apart(clips: Clips) -> 
     assert failed(OwnReward(flat, name="own", batch=2), clips) == ["custom reward"]
 
 
+def test_a_recipe_whose_hub_is_out_of_reach_names_every_model(capsys: Lines, tmp_path: Path) -> None:
+    assert main(["doctor", "--recipe", "world-r1-small", "--out", str(tmp_path / "x.json")]) == 2
+    table = capsys.readouterr().err
+    assert "MISSING base model" in table and "There is no model folder wan2.1-1.3b, and the hub's" in table
+    for whose in ("reconstructor DA3-GIANT-1.1", "critic Qwen3-VL-4B", "quality HPSv3"):
+        assert f"MISSING {whose}" in table
+
+
+def test_all_that_is_missing_is_said_before_anything_is_loaded(
+    tmp_path: Path, capsys: Lines, monkeypatch: pytest.MonkeyPatch, published_wan_folder: Path
+) -> None:
+    """Once and not one after the other: files of the base, packages, and files of every reward model."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("worldr1.checkup.recipe.build_policy", never)
+    monkeypatch.setattr("worldr1.checkup.recipe.build_local_reward", never)
+    monkeypatch.setitem(sys.modules, "depth_anything_3.cfg", None)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(published_wan_folder, "wan")
+    shutil.rmtree("wan/vae")
+    Path("wan/transformer/config.json").unlink()
+    places = {
+        "model.folder": "wan",
+        "reward.models.reconstructor": "da3",
+        "reward.models.critic": "qwen",
+        "reward.models.quality": "hps.pt",
+        "reward.options.quality.tokenizer": "clip",
+        "reward.models.perceptual": "alex.pth",
+        "reward.options.perceptual.heads": "heads.pth",
+    }
+    changes = [word for key, value in places.items() for word in ("--set", f"{key}={value}")]
+    assert main(["doctor", "--recipe", "small-24gb", "--set", "device=cpu", *changes]) == 2
+    printed = capsys.readouterr()
+    first, *table = printed.err.splitlines()
+    assert first == f"error: {len(table)} things that the recipe needs are missing:" and printed.out == ""
+    expected = [
+        ("base model", "vae is missing"),
+        ("base model", "wan/transformer/config.json cannot be read"),
+        ("reconstructor DA3-BASE", "pip install --no-deps depth-anything-3==0.1.1"),
+        ("reconstructor DA3-BASE", "The weights da3 "),
+        ("critic Qwen3-VL-2B", "qwen"),
+        ("quality HPSv2.1", "HPSv2's tokenizer cannot be loaded from clip"),
+        ("quality HPSv2.1", "hps.pt is missing"),
+        ("perceptual LPIPS (AlexNet)", "alex.pth is missing"),
+        ("perceptual LPIPS (AlexNet)", "heads.pth is missing"),
+    ]
+    assert len(table) == len(expected)
+    for line, (whose, words) in zip(table, expected, strict=True):
+        assert line.startswith(f"MISSING {whose:28}") and words in line[36:]
+    assert not list(tmp_path.glob("*.json"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--recipe", "minii"], "no recipe 'minii'"),
         (["--recipe", "mini", "--set", "reward.custom=nowhere:Reward"], "there is no module nowhere"),
         (["--recipe", "mini", "--set", "model.folder=/no/such"], "no model folder"),
-        (["--recipe", "world-r1-small"], "There is no model folder wan2.1-1.3b, and the hub's"),
         (["--recipe", "mini", "--out", "/no/such/folder/x.json"], "folder /no/such/folder does not exist"),
         (["--set", "device=cpu"], "--set belongs to a recipe"),
     ],

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from fake_vbench import SCORING, fake_vbench
+from merged_folder import merged_folder
 from torch import Tensor
 
 from worldr1.cli import main
@@ -21,6 +22,7 @@ from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.suites.suite import load_suite
 from worldr1.evaluate.suites.videos import Fitting
 from worldr1.shipped import shipped_adapter
+from worldr1.train.adapter_file import TrainedWith
 from worldr1.types import Gaussians, RenderedViews
 from worldr1.video_io import read_comment
 
@@ -161,6 +163,23 @@ def test_a_real_models_videos_are_judged_without_weights(tiny_wan_folder: Path, 
     assert {"T1", "T2", "G"} <= {table["id"] for table in told["published"]["tables"]}
     records = EvaluationFolder.load(tmp_path / "out").records
     assert [record.sample for record in records] == [0, 1] and records[0].seed != records[1].seed
+
+
+def test_a_merged_model_is_evaluated_as_its_lora_was_trained(
+    tiny_wan_folder: Path, tmp_path: Path, capsys: Lines
+) -> None:
+    training = TrainedWith(
+        transport="flow", strength=0.3, parallax_strength=0.1, shift=5.0, steps=2, frames=9, height=64, width=96
+    )
+    folder = merged_folder(tiny_wan_folder, tmp_path / "mine", training=training, reward_model="da3-base")
+    command = ["evaluate", "--model", str(folder), "--suite", "paper", "--limit", "1", "--set", "clip.frames=5"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    assert f"defaults as {folder} was trained: 9 frames of 96 x 64, 2 steps" in capsys.readouterr().err
+    facts = EvaluationFolder.load(tmp_path / "out").facts
+    expected = {"guidance": 1.0, "strength": 0.3, "parallax_strength": 0.1, "transport": "flow", "steps": 2}
+    expected |= {"shift": 5.0, "frames": 5, "height": 64, "width": 96}
+    assert {key: facts.settings[key] for key in expected} == expected
+    assert facts.reward_model == "da3-base", "which must not judge it"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from merged_folder import damage, merged_folder
 from torch import Tensor
 
 from worldr1.backends.mini import CLIP_SIZE, mini_base
@@ -126,6 +128,32 @@ TRAINED = TrainedWith(
 )
 
 
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mini base with a LoRA of that training in its weights."""
+    return merged_folder(mini_base(), tmp_path_factory.mktemp("merged") / "mine", base="mini", training=TRAINED)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """How the last video was sampled in fact."""
+    made: dict[str, Any] = {}
+    sample, noise = filming.sample_ode, filming.start_noise
+
+    def sampled(policy: Any, text: Tensor, start: Tensor, sampler: SamplerConfig, **keywords: Any) -> Tensor:
+        made.update(steps=sampler.num_steps, shift=sampler.shift, guidance=policy.guidance)
+        return sample(policy, text, start, sampler, **keywords)
+
+    def started(path: Any, shape: Any, seeds: Any, config: NoiseConfig, plans: Any) -> Tensor:
+        made.update(transport=config.transport, strength=config.strength_for(path), latent=shape[1:])
+        return noise(path, shape, seeds, config, plans)
+
+    monkeypatch.setattr(filming, "sample_ode", sampled)
+    monkeypatch.setattr(filming, "start_noise", started)
+    return made
+
+
+@pytest.mark.parametrize("where", ["beside", "merged"])
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -136,31 +164,56 @@ TRAINED = TrainedWith(
     ],
 )
 def test_what_the_adapter_was_trained_with_is_the_default(
+    where: str,
     arguments: list[str],
     expected: dict[str, Any],
+    merged: Path,
+    made: dict[str, Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: Lines,
 ) -> None:
-    made: dict[str, Any] = {}
-    sample, noise = filming.sample_ode, filming.start_noise
-
-    def sampled(policy: Any, text: Tensor, start: Tensor, sampler: SamplerConfig, **keywords: Any) -> Tensor:
-        made.update(steps=sampler.num_steps, shift=sampler.shift, guidance=policy.guidance)
-        return sample(policy, text, start, sampler, **keywords)
-
-    def started(path: Any, shape: Any, seeds: Any, config: NoiseConfig, plans: Any) -> Tensor:
-        made.update(transport=config.transport, strength=config.strength_for(path))
-        return noise(path, shape, seeds, config, plans)
-
-    monkeypatch.setattr(filming, "sample_ode", sampled)
-    monkeypatch.setattr(filming, "start_noise", started)
-    file = adapter(tmp_path / "adapter.safetensors", base="mini", guidance=1.0, training=TRAINED)
-    command = ["generate", "--prompt", PROMPT, "--lora", str(file), "--out", str(tmp_path / "a.mp4"), "--json"]
+    if where == "beside":
+        origin = adapter(tmp_path / "adapter.safetensors", base="mini", guidance=1.0, training=TRAINED)
+    else:
+        origin = merged
+    option = "--lora" if where == "beside" else "--model"
+    command = ["generate", "--prompt", PROMPT, option, str(origin), "--out", str(tmp_path / "a.mp4"), "--json"]
     assert main([*command, *arguments]) == 0
-    record = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    record = json.loads(printed.out)
     assert {key: made[key] for key in expected} == expected
+    assert made["latent"] == (5, 8, 12)
     assert all(record[key] == expected[key] for key in expected.keys() & record.keys())
+    words = "17 frames of 96 x 64, 3 steps, shift 5, guidance 1, noise transport flow, strength 0.3"
+    line = f"defaults as {origin} was trained: {words} (0.1 where the camera's centre moves)\n"
+    assert printed.err.count(line) == 1
+    note = f"note: {origin} was trained with guidance 1.0, not 1.5"
+    assert (note in printed.err) == ("--guidance" in arguments)
+
+
+@pytest.mark.parametrize("training", [replace(TRAINED, transport="canvas", steps=2, shift=3.0), None])
+def test_a_lora_on_a_merged_model_has_its_own_way(
+    training: TrainedWith | None, merged: Path, made: dict[str, Any], tmp_path: Path, capsys: Lines
+) -> None:
+    """Of an older file, which says its guidance alone, the rest is the model's, as of any model."""
+    lora = adapter(tmp_path / "adapter.safetensors", base=merged.name, guidance=2.0, training=training)
+    command = ["generate", "--prompt", PROMPT, "--model", str(merged), "--lora", str(lora)]
+    assert main([*command, "--out", str(tmp_path / "a.mp4")]) == 0
+    told = training or TRAINED
+    assert (made["transport"], made["steps"], made["shift"]) == (told.transport, told.steps, told.shift)
+    assert made["guidance"] == 2.0
+    error = capsys.readouterr().err
+    assert f"defaults as {lora} was trained: " in error and f"as {merged} was" not in error
+
+
+def test_damaged_words_about_what_was_merged_are_one_sentence(merged: Path, tmp_path: Path, capsys: Lines) -> None:
+    shutil.copytree(merged, tmp_path / "mine")
+    file = damage(tmp_path / "mine")
+    sentence = f"error: {file} has a LoRA of worldr1 merged into it, but its metadata are damaged; export the folder"
+    for command in (["generate", *FEW, "--out", str(tmp_path / "a.mp4")], ["evaluate", "--out", str(tmp_path / "out")]):
+        assert main([*command, "--model", str(tmp_path / "mine")]) == 2
+        assert capsys.readouterr().err == f"{sentence} again.\n"
+    assert sorted(os.listdir(tmp_path)) == ["mine"]
 
 
 def test_the_size_of_the_training_is_the_default(tiny_wan_folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from worldr1.backends.mini import mini_base
 from worldr1.errors import InputError
 from worldr1.shipped import shipped_adapter
 from worldr1.train import adapter_file
-from worldr1.train.adapter_file import AdapterInfo, LoraConfig, read_adapter, read_info, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, read_adapter, read_info, read_merged_info, save_adapter
 from worldr1.train.lora import add_lora, load_adapter, lora_parameters, lora_state
 from worldr1.train.lora_formats import native_tensors, save_native
 from worldr1.train.merging import merge_folder
@@ -178,6 +178,13 @@ def test_a_file_that_lost_its_alpha_is_noticed(
     assert difference(through_stock(base, path), ours) > 0.05
 
 
+def configuration(folder: Path) -> dict[str, bytes | None]:
+    """Every file below a folder; of all but the transformer's weights their bytes too."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    weights = {name for name in files if name.startswith("transformer/") and name.endswith(".safetensors")}
+    return {name: None if name in weights else path.read_bytes() for name, path in files.items()}
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_merged_weights_are_a_pipeline_of_the_base_s_types(
@@ -204,6 +211,9 @@ def test_merged_weights_are_a_pipeline_of_the_base_s_types(
         types |= {name: x.dtype for name, x in kept.items()}
         for name in kept.keys() - {f"{name.partition('.lora_')[0]}.weight" for name in state}:
             assert torch.equal(kept[name], made[name])
+        assert read_info(out / "transformer" / file) == info, "each says it: whichever is looked at"
+    assert (read_merged_info(out), read_merged_info(source)) == (info, None)
+    assert configuration(source) == configuration(out), "nothing that diffusers would wonder at"
     pipe = WanPipeline.from_pretrained(out, dtype=torch.float32)
     pipe.transformer.requires_grad_(False)
     if dtype == torch.float32:

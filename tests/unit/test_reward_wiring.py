@@ -133,7 +133,7 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelRequest]:
             asked[role] = request
             return getattr(own_models, OWN[role])(request.device)
 
-        return Loader(LOADERS[role].configure, load)
+        return LOADERS[role]._replace(load=load)
 
     replaced = {role: loader(role) for role in LOADERS}
     monkeypatch.setattr(build, "LOADERS", replaced)

@@ -21,7 +21,8 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from worldr1.backends.depth_anything3_network import RAW_CHANNELS, load_network, published_model
+from worldr1.backends.depth_anything3_network import RAW_CHANNELS, load_network, network_needs, published_model
+from worldr1.backends.published_files import Need
 from worldr1.errors import InputError
 from worldr1.geometry.pinhole import pixel_centres
 from worldr1.geometry.se3 import inverse, make_pose, relative_to_first
@@ -170,6 +171,11 @@ def load_depth_anything3(
         autocast=place.type == "cuda",
         cameras=cameras,
     )
+
+
+def depth_anything3_needs(config: DepthAnything3Config) -> tuple[Need, ...]:
+    """The package and the weights."""
+    return network_needs(published_model(config.model), config.weights)
 
 
 def processed_size(height: int, width: int, process_res_px: int) -> tuple[int, int]:

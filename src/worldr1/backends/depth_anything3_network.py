@@ -11,6 +11,7 @@ model.safetensors. Nothing else of config.json is used: it could name any class 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from worldr1.backends.published_files import RANDOM, Need
 from worldr1.errors import InputError, first_line
 
-RANDOM = "random"
-"""What `weights` is called when there are none: tests and measurements."""
 RAW_CHANNELS = (2, 3, 4, 27, 1)
 """Channels of the Gaussian head: offset in pixels, scales, quaternion, 3 x 9 spherical harmonics, offset of depth."""
 INSTALL = (
     "pip install 'worldr1[da3]' and then pip install --no-deps depth-anything-3==0.1.1 "
     "(its own requirements are not needed)"
 )
+
+
+_CFG, _OMEGACONF = "depth_anything_3.cfg", "omegaconf"
+_LOGGER, _NETWORK = "depth_anything_3.utils.logger", "depth_anything_3.model.da3"
+_MODULES = (_CFG, _OMEGACONF, _LOGGER, _NETWORK)
+_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,15 +94,31 @@ def load_network(model: PublishedModel, weights: str, *, device: torch.device, s
         _check_architecture(folder / "config.json", model)
     network = build_network(architecture_config(model.architecture), device=device, seed=seed)
     if folder is not None:
-        _load_strictly(network, folder / "model.safetensors", device)
+        _load_strictly(network, folder / _WEIGHTS, device)
     return network
+
+
+def network_needs(model: PublishedModel, weights: str) -> tuple[Need, ...]:
+    """The package, and unless weights are `RANDOM` the two files. weights: as `load_network`."""
+    if weights == RANDOM:
+        return (_check_package,)
+    folder = Path(weights or model.hub_name)
+    if not folder.is_dir():
+        return _check_package, partial(_weights_folder, str(weights or model.hub_name))
+    config, file = folder / "config.json", folder / _WEIGHTS
+    return _check_package, partial(_check_architecture, config, model), partial(_check_there, file)
+
+
+def _check_package() -> None:
+    for module in _MODULES:
+        _import(module)
 
 
 def architecture_config(architecture: str) -> dict[str, Any]:
     """The package's own description of an architecture, as plain dicts. Raises InputError without the package."""
-    cfg = _import("depth_anything_3.cfg")
+    cfg = _import(_CFG)
     described = cfg.load_config(f"depth_anything_3.configs.{architecture}")
-    config = _import("omegaconf").OmegaConf.to_container(described, resolve=True)
+    config = _import(_OMEGACONF).OmegaConf.to_container(described, resolve=True)
     del config["__object__"]
     return config
 
@@ -107,8 +129,8 @@ def build_network(config: Mapping[str, Any], *, device: torch.device, seed: int)
     if "gs_adapter" in parts:
         parts["gs_adapter"] = RawGaussians()
     # its messages go to stdout, which belongs to --json
-    _import("depth_anything_3.utils.logger").logger.level = 0
-    network_class = _import("depth_anything_3.model.da3").DepthAnything3Net
+    _import(_LOGGER).logger.level = 0
+    network_class = _import(_NETWORK).DepthAnything3Net
     with torch.random.fork_rng(range(torch.cuda.device_count())), device:
         torch.manual_seed(seed)
         network: nn.Module = network_class(**parts)
@@ -146,7 +168,7 @@ def _weights_folder(weights: str) -> Path:
         raise InputError(f"{weights} was trained with a bug and is deprecated; use {weights}-1.1 instead.")
     remedy = "give the path of a folder that holds config.json and model.safetensors"
     try:
-        config, _ = (hf_hub_download(weights, name) for name in ("config.json", "model.safetensors"))
+        config, _ = (hf_hub_download(weights, name) for name in ("config.json", _WEIGHTS))
     except HFValidationError as error:
         raise InputError(f"{weights!r} is neither a folder nor a name on the hub; {remedy}.") from error
     except (HfHubHTTPError, OSError) as error:
@@ -169,13 +191,17 @@ def _check_architecture(path: Path, model: PublishedModel) -> None:
         )
 
 
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; download the whole folder.")
+
+
 def _load_strictly(network: nn.Module, path: Path, device: torch.device) -> None:
     """Fills every parameter from the file, and no tensor is left over; raises InputError otherwise.
 
     Some of the network's layers are one and the same under several names, of which a published file holds one.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; download the whole folder.")
+    _check_there(path)
     try:
         # published by a wrapper that holds the network as its member `model`
         tensors = {name.removeprefix("model."): x for name, x in load_file(path, device=str(device)).items()}

@@ -13,6 +13,8 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import ftfy
@@ -24,7 +26,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, PreTrainedTokeniz
 
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import check_frames, chunks, normalised, stacked_ids
-from worldr1.backends.published_files import RANDOM, fill, find_file, read_tensors
+from worldr1.backends.published_files import RANDOM, Need, fill, find_file, read_tensors
 from worldr1.errors import ConfigError, InputError, first_line
 
 HUB, FILE = "xswu/HPSv2", "HPS_v2.1_compressed.pt"
@@ -160,13 +162,24 @@ def load_hpsv2(config: Hpsv2Config, device: str | torch.device = "cpu") -> Hpsv2
     place = torch.device(device)
     if config.weights == RANDOM:
         return Hpsv2(_network(config, place), None, batch=config.batch)
-    path = find_file(config.weights, name=FILE, hub=HUB)
+    path = _weights_file(config)
     # the small files before the large one
     tokenizer = _tokenizer(config.tokenizer)
     tensors = our_names(read_tensors(path))
     network = _network(config, place)
     fill(network, tensors, path=path)
     return Hpsv2(network, tokenizer, batch=config.batch)
+
+
+def hpsv2_needs(config: Hpsv2Config) -> tuple[Need, ...]:
+    """Its tokenizer and its file."""
+    if config.weights == RANDOM:
+        return ()
+    return partial(_tokenizer, config.tokenizer), partial(_weights_file, config)
+
+
+def _weights_file(config: Hpsv2Config) -> Path:
+    return find_file(config.weights, name=FILE, hub=HUB)
 
 
 def our_names(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -229,6 +242,8 @@ def _tokenizer(source: str) -> CLIPTokenizer:
         raise InputError(
             f"HPSv2's tokenizer cannot be loaded from {source} ({first_line(error)}); {remedy}."
         ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of no files at all
+        raise InputError(f"HPSv2's tokenizer cannot be loaded from {source} (none of its files is there); {remedy}.")
     if tokenizer.eos_token_id != CLIP_VIT_H_14["text_config"]["eos_token_id"]:
         raise InputError(f"The tokenizer of {source} has its end of text at {tokenizer.eos_token_id}; {remedy}.")
     return tokenizer

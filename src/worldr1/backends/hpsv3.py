@@ -18,6 +18,8 @@ What is published, read in the package hpsv3 1.0.0 (MIT), which itself needs tra
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -27,8 +29,15 @@ from transformers import Qwen2VLConfig, Qwen2VLModel
 
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import check_frames, chunks, normalised, resize_like_pil, stacked_ids
-from worldr1.backends.hpsv3_prompt import IMAGE, REWARD, PromptTokens, StandInTokens, published_prompt_tokens
-from worldr1.backends.published_files import RANDOM, fill, find_file, read_tensors
+from worldr1.backends.hpsv3_prompt import (
+    IMAGE,
+    REWARD,
+    PromptTokens,
+    StandInTokens,
+    prompt_needs,
+    published_prompt_tokens,
+)
+from worldr1.backends.published_files import RANDOM, Need, fill, find_file, read_tensors
 from worldr1.errors import ConfigError, InputError
 
 HUB, FILE = "MizzenAI/HPSv3", "HPSv3.safetensors"
@@ -209,7 +218,7 @@ def load_hpsv3(config: Hpsv3Config, device: str | torch.device = "cpu") -> Hpsv3
     if config.weights == RANDOM:
         stand_in = StandInTokens(image_id=ids[IMAGE], reward_id=ids[REWARD])
         return Hpsv3(_network(config, place), stand_in, batch=config.batch)
-    path = find_file(config.weights, name=FILE, hub=HUB)
+    path = _weights_file(config)
     # the small files before the large ones
     tokens = published_prompt_tokens(config.tokenizer)
     tokens.check(ids)
@@ -217,6 +226,15 @@ def load_hpsv3(config: Hpsv3Config, device: str | torch.device = "cpu") -> Hpsv3
     network = _network(config, place)
     fill(network, tensors, path=path)
     return Hpsv3(network, tokens, batch=config.batch)
+
+
+def hpsv3_needs(config: Hpsv3Config) -> tuple[Need, ...]:
+    """Package, tokenizer and file."""
+    return () if config.weights == RANDOM else (*prompt_needs(config.tokenizer), partial(_weights_file, config))
+
+
+def _weights_file(config: Hpsv3Config) -> Path:
+    return find_file(config.weights, name=FILE, hub=HUB)
 
 
 def _network(config: Hpsv3Config, place: torch.device) -> RewardNetwork:

@@ -8,12 +8,13 @@ import ast
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from transformers import AddedToken, AutoTokenizer
 
-from worldr1.backends.published_files import package_file
+from worldr1.backends.published_files import Need, package_file
 from worldr1.errors import InputError, first_line
 
 REWARD, IMAGE = "<|Reward|>", "<|image_pad|>"
@@ -100,15 +101,27 @@ class StandInTokens:
 
 def published_prompt_tokens(tokenizer: str) -> ChatTokens:
     """HPSv3's own words under the base's tokenizer (a folder or a hub name). Raises InputError if either is missing."""
-    template = read_template(package_file(PACKAGE, TEMPLATE_FILE, version=VERSION))
+    template = _template()
+    return ChatTokens(_tokenizer(tokenizer), template, place=tokenizer)
+
+
+def prompt_needs(tokenizer: str) -> tuple[Need, ...]:
+    """What `published_prompt_tokens` reads."""
+    return _template, partial(_tokenizer, tokenizer)
+
+
+def _template() -> str:
+    return read_template(package_file(PACKAGE, TEMPLATE_FILE, version=VERSION))
+
+
+def _tokenizer(tokenizer: str) -> Any:
     try:
-        found = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"HPSv3's tokenizer cannot be loaded from {tokenizer} ({first_line(error)}); give a folder with the files "
             "tokenizer.json and tokenizer_config.json of Qwen/Qwen2-VL-7B-Instruct."
         ) from error
-    return ChatTokens(found, template, place=tokenizer)
 
 
 def read_template(path: Path) -> str:

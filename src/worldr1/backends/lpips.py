@@ -9,6 +9,7 @@ its published file fits. Neither trunk nor heads are ever random unless that is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import chunks
-from worldr1.backends.published_files import RANDOM, fill, package_file, read_tensors
+from worldr1.backends.published_files import RANDOM, Need, fill, package_file, read_tensors
 from worldr1.errors import ConfigError, InputError
 
 NetName = Literal["alex", "vgg"]
@@ -144,9 +145,7 @@ def load_lpips(config: LpipsConfig, device: str | torch.device = "cpu") -> Lpips
     with drawing(place, torch.float32, config.seed):
         network = LpipsNetwork(config.net)
     if config.weights != RANDOM:
-        trunk = _trunk_file(config)
-        inside = f"{PACKAGE}/weights/v{VERSION}/{config.net}.pth"
-        heads = Path(config.heads) if config.heads else package_file(PACKAGE, inside, version=PACKAGE_VERSION)
+        trunk, heads = _trunk_file(config), _heads_file(config)
         # the classifier on top of the trunk has no use here
         kept = {name: x for name, x in read_tensors(trunk).items() if not name.startswith("classifier.")}
         fill(network.features, {name.removeprefix("features."): x for name, x in kept.items()}, path=trunk)
@@ -154,6 +153,22 @@ def load_lpips(config: LpipsConfig, device: str | torch.device = "cpu") -> Lpips
         if any(bool((weight < 0).any()) for weight in network.heads):
             raise InputError(f"{heads} holds negative weights, which LPIPS has none of; give the published file.")
     return Lpips(network, min_side_px=net.min_side_px, batch=config.batch)
+
+
+def lpips_needs(config: LpipsConfig) -> tuple[Need, ...]:
+    """Its two files."""
+    if config.weights == RANDOM:
+        return ()
+    return partial(_trunk_file, config), partial(_heads_file, config)
+
+
+def _heads_file(config: LpipsConfig) -> Path:
+    """Where it was given, or in the package."""
+    if not config.heads:
+        return package_file(PACKAGE, f"{PACKAGE}/weights/v{VERSION}/{config.net}.pth", version=PACKAGE_VERSION)
+    if (path := Path(config.heads)).is_file():
+        return path
+    raise InputError(f"{path} is missing; give the path of the published file.")
 
 
 def _trunk_file(config: LpipsConfig) -> Path:

@@ -7,6 +7,7 @@ is loaded, because the libraries fill what is absent with random numbers or spea
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from worldr1.backends.architectures import ARCHITECTURES
+from worldr1.backends.published_files import Need
 from worldr1.errors import InputError, first_line
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -113,9 +115,25 @@ def check_folder(folder: Path, *, pipeline: str = "WanPipeline") -> None:
     index = read_json(folder / INDEX)
     if index.get("boundary_ratio") is not None or index.get("expand_timesteps"):
         raise InputError(f"{folder} is a Wan 2.2 model (two transformers or per-token time); give a Wan 2.1 one.")
+    for need in _file_needs(folder):
+        need()
+
+
+def folder_needs(folder: Path) -> tuple[Need, ...]:
+    """The files of a pipeline's folder, whichever pipeline it is."""
+    return partial(pipeline_class, folder), *_file_needs(folder)
+
+
+def _file_needs(folder: Path) -> list[Need]:
+    """Of the parts that are there: the others are missing whole, which `pipeline_class` says."""
+    needs: list[Need] = []
     for part, stem in _WEIGHTS.items():
-        read_json(folder / part / "config.json")
-        check_weights(folder / part, stem)
+        if (folder / part).is_dir():
+            needs += [partial(read_json, folder / part / "config.json"), partial(check_weights, folder / part, stem)]
+    return [*needs, partial(_check_tokenizer, folder)] if (folder / "tokenizer").is_dir() else needs
+
+
+def _check_tokenizer(folder: Path) -> None:
     if not any((folder / "tokenizer" / name).is_file() for name in _TOKENIZERS):
         raise InputError(f"The model file {folder / 'tokenizer' / _TOKENIZERS[0]} is missing; {AGAIN}.")
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,9 @@ from worldr1.backends.architectures import COGVIDEOX_1_5_5B, WAN_1_3B, Architect
 from worldr1.backends.attention import AttentionChoice
 from worldr1.backends.cogvideox import CogVideoXSampler
 from worldr1.backends.mini import mini_base
-from worldr1.backends.model_folder import find_folder, pipeline_class
+from worldr1.backends.model_folder import find_folder, folder_needs, pipeline_class
 from worldr1.backends.prompts import TextOptions
+from worldr1.backends.published_files import Need
 from worldr1.backends.random_weights import named_architecture
 from worldr1.backends.text_cache import default_cache_folder
 from worldr1.backends.wan import WanPolicy
@@ -113,6 +115,14 @@ def load_model(config: ModelConfig, device: str, *, base_device: str | None = No
     )
     model.choose_attention(config.attention)
     return model
+
+
+def model_needs(config: ModelConfig) -> tuple[Need, ...]:
+    """What must be there before `load_model`; nothing for the packaged model and for random weights."""
+    if config.folder == MINI or config.weights == "random":
+        return ()
+    folder = Path(config.folder).expanduser()
+    return folder_needs(folder) if folder.is_dir() else (partial(find_folder, config.folder),)
 
 
 def kin(config: ModelConfig) -> Architecture:

@@ -5,7 +5,7 @@ names the tensors. safetensors are preferred; a .pt or .pth file is read with `w
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from worldr1.errors import InputError, first_line
 
 RANDOM = "random"
 """What `weights` is called when there are none: tests and measurements."""
+Need = Callable[[], object]
+"""One thing that a model cannot be loaded without: called, it raises InputError, which names it, unless it is there."""
 
 
 def find_file(place: str, *, name: str, hub: str) -> Path:

@@ -5,20 +5,31 @@ from collections.abc import Callable
 
 import torch
 
-from worldr1.build import ExperimentConfig, build_local_reward, build_policy, check_clip, check_reward, choose_device
+from worldr1.build import (
+    ExperimentConfig,
+    build_local_reward,
+    build_policy,
+    check_clip,
+    check_reward,
+    choose_device,
+    recipe_needs,
+)
 from worldr1.checkup.actors import actors, not_asked
 from worldr1.checkup.findings import Finding, attempted
 from worldr1.checkup.judging import judging, make_clips
+from worldr1.checkup.missing import check_needs
 from worldr1.checkup.sampling import nothing_sampled, sampling
 
 
 def check_recipe(config: ExperimentConfig, *, say: Callable[[str], None] = lambda line: None) -> list[Finding]:
     """Loads what the recipe names and asks it what `checkup.sampling`, `judging` and `actors` ask.
 
-    say: shows the user a line. Raises InputError for a recipe, weights or code that cannot be used at all.
+    say: shows the user a line. Raises InputError for a recipe, weights or code that cannot be used at all: for
+    all that is missing in one go.
     """
-    check_reward(config.reward)
     device = choose_device(config.device)
+    check_needs(recipe_needs(config, device))
+    check_reward(config.reward)
     first = _sampled(config, device, say)
     gc.collect()
     if device == "cuda":

@@ -94,6 +94,7 @@ class _Sampled(Source):
             shift=self.made_with.shift,
             fps=self.made_with.fps,
             upscale=MINI_UPSCALE if self.args.model == MINI else 1,
+            whose_defaults=self.made_with.whose_defaults,
         )
         filmer = Filmer(film)
         embeddings = filmer.encode([video.prompt.text for video in wanted])  # in one go: a large encoder is freed then

@@ -50,6 +50,8 @@ class Film:
     """Of the sigma grid; None: the model's own. CogVideoX has none."""
     fps: int
     upscale: int
+    whose_defaults: str = ""
+    """A line for the start: whose settings stand where nobody said otherwise."""
 
     @property
     def strength(self) -> float:
@@ -71,6 +73,8 @@ class Filmer:
         self._lora_sha256 = "" if film.lora is None else file_sha256(film.lora)
         self._plans = PlanCache()
         print(describe(self._model, film.config.model), file=sys.stderr)
+        if film.whose_defaults:
+            print(film.whose_defaults, file=sys.stderr)
 
     def encode(self, prompts: "Sequence[str]") -> torch.Tensor:
         """Text embeddings, one row per prompt."""

@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         shift=settings.shift,
         fps=settings.fps,
         upscale=upscale,
+        whose_defaults=settings.whose_defaults,
     )
     make(film, shots)
     _report(args, tokens, film, shots)
@@ -131,12 +132,12 @@ def _files(out: Path, num: int) -> list[Path]:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """The model's own settings; over them what the adapter was trained with, and over that the arguments."""
+    """The model's own settings, or what an adapter was trained with that is in it or on it; over them the arguments."""
     settings = adapted_settings(args, args.lora)
     config = settings.config
     guidance, noise = config.model.guidance, config.noise
-    if args.lora is not None and args.guidance not in (None, guidance):
-        print(f"note: {args.lora} was trained with guidance {guidance}, not {args.guidance}", file=sys.stderr)
+    if settings.origin and args.guidance not in (None, guidance):
+        print(f"note: {settings.origin} was trained with guidance {guidance}, not {args.guidance}", file=sys.stderr)
     size = {name: n for name in CLIP if (n := getattr(args, name)) is not None}
     if args.strength is not None:
         noise = replace(noise, strength=args.strength, parallax_strength=None)

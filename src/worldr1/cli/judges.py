@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worldr1.cli.model_options import merged_adapter
 from worldr1.digests import file_sha256
 from worldr1.errors import InputError
 
@@ -95,10 +96,13 @@ def reward_model_of(lora: Path) -> str | None:
 
 
 def reward_model_of_folder(model: str) -> str | None:
-    """The same of --model: a run that trained all parameters (RUN/final/model) has a recipe; a base has no reward."""
+    """The same of --model: what is merged into it says it, a run that trained all parameters (RUN/final/model) has a
+    recipe, and a base has no reward. Raises InputError if what is merged says nothing that can be read."""
     from worldr1.build import load_experiment
     from worldr1.train.checkpoint import RECIPE_FILE
 
+    if (merged := merged_adapter(model)) is not None:
+        return merged.reward_model
     recipe = Path(model).expanduser().resolve().parent.parent / RECIPE_FILE
     in_run = Path(model).expanduser().is_dir() and recipe.is_file()
     return load_experiment(str(recipe)).reward.reconstructor_name if in_run else ""

@@ -54,6 +54,15 @@ class Settings:
     fps: int
     shift: float | None
     """Of the times; None: the model's own."""
+    origin: str = ""
+    """Whose training said so: a LoRA's file, or the model with one merged into it. "": nobody's."""
+    trained_with: str = ""
+    """What it said, in words."""
+
+    @property
+    def whose_defaults(self) -> str:
+        """A line for the start; "" if nobody's."""
+        return f"defaults as {self.origin} was trained: {self.trained_with}" if self.origin else ""
 
     def checked(self) -> "Settings":
         """Itself, when every option has had its say. Raises InputError for what the model would not read."""
@@ -77,21 +86,54 @@ def adapter_file(name: str | None) -> Path | None:
 
 
 def adapted_settings(args: argparse.Namespace, lora: Path | None) -> Settings:
-    """`base_settings`, and over them what the adapter was trained with.
+    """`base_settings`; over them what a LoRA in the model's weights was trained with, and over that what `lora` was.
 
-    Raises InputError if it is another model's: before minutes of loading.
+    Raises InputError if it is another model's, before minutes of loading, and if either's metadata are damaged.
     """
     config, fps = base_settings(args)
-    if lora is None:
-        return Settings(config=config, fps=fps, shift=None)
-    adapter = _read_fitting(lora, args.model)
+    settings = Settings(config=config, fps=fps, shift=None)
+    if args.weights == "published" and (merged := merged_adapter(args.model)) is not None:
+        settings = _as_trained(settings, merged, args.model)
+    if lora is not None:
+        settings = _as_trained(settings, _read_fitting(lora, args.model), str(lora))
+    return settings
+
+
+def merged_adapter(model: str) -> "AdapterInfo | None":
+    """What the adapter said that was merged into the folder of --model; None if none was.
+
+    Raises InputError if that is damaged, or if there is no such model.
+    """
+    from worldr1.backends.architectures import find_architecture
+    from worldr1.backends.model_folder import find_folder
+    from worldr1.train.adapter_file import read_merged_info
+
+    if model == MINI:
+        return None
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if find_architecture(model) is not None:  # published, so nothing is merged: not fetched yet
+            return None
+        folder = find_folder(model)
+    return read_merged_info(folder)
+
+
+def _as_trained(settings: Settings, adapter: "AdapterInfo", origin: str) -> Settings:
+    """With what an adapter says; an older one says its guidance alone."""
+    config, trained = settings.config, adapter.training
     config = replace(config, model=replace(config.model, guidance=adapter.guidance))
-    trained = adapter.training
+    words = f"guidance {adapter.guidance:g}"
     if trained is None:
-        return Settings(config=config, fps=fps, shift=None)
+        return replace(settings, config=config, origin=origin, trained_with=words)
     size = {name: getattr(trained, name) for name in CLIP}
     config = replace(config, clip=replace(config.clip, **size), noise=trained.noise, sampler=euler_steps(trained.steps))
-    return Settings(config=config, fps=fps, shift=trained.shift)
+    split = trained.parallax_strength
+    words = (
+        f"{trained.frames} frames of {trained.width} x {trained.height}, {trained.steps} steps, shift "
+        f"{trained.shift:g}, {words}, noise transport {trained.transport}, strength {trained.strength:g}"
+        + ("" if split is None else f" ({split:g} where the camera's centre moves)")
+    )
+    return replace(settings, config=config, shift=trained.shift, origin=origin, trained_with=words)
 
 
 def _read_fitting(lora: Path, model: str) -> "AdapterInfo":

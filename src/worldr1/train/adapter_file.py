@@ -2,7 +2,10 @@
 
 The tensors and the metadata key `lora_adapter_metadata` are what `diffusers.WanPipeline.load_lora_weights` reads; with
 lora_alpha there, because without it diffusers assumes alpha = rank, and a LoRA of alpha = 2 rank loads at half strength
-(research/stack.md 6.1, users.md 1). Everything of ours is JSON under the key `worldr1`, in exported files too.
+(research/stack.md 6.1, users.md 1). Everything of ours is JSON under the key `worldr1`, in exported files too; of a
+folder that a LoRA was merged into it is in the header of every file of the transformer's weights. There it cannot be
+parted from the weights that it is about, comes along from a hub, and is nothing that diffusers would look at: it warns
+of unknown keys in model_index.json, and a file of its own is left behind by whoever copies a pipeline's parts.
 
 Imports no model library: the ComfyUI node reads such files as well.
 """
@@ -254,6 +257,23 @@ def read_training(path: str | Path) -> TrainedWith:
     return training
 
 
+def read_merged_info(folder: Path) -> AdapterInfo | None:
+    """What the adapter said about itself that was merged into the transformer of a pipeline folder.
+
+    None if none was; also for weights that cannot be read, of which loading says more. Raises InputError if what stands
+    there is damaged.
+    """
+    for file in sorted((folder / "transformer").glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                metadata = weights.metadata() or {}
+        except (OSError, SafetensorError):
+            continue
+        if OWN_METADATA_KEY in metadata:
+            return _adapter_info(metadata, file, wrong=_DAMAGED_MERGED)
+    return None
+
+
 def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"There is no adapter file {path}; give the adapter.safetensors of a run.")
@@ -265,7 +285,11 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
         raise InputError(f"{path} is damaged or no safetensors file ({error}); copy it again.") from error
 
 
-def _adapter_info(metadata: Mapping[str, str], path: Path) -> AdapterInfo:
+_NO_ADAPTER = "is no adapter of worldr1 (its metadata are missing or damaged); give one that train wrote."
+_DAMAGED_MERGED = "has a LoRA of worldr1 merged into it, but its metadata are damaged; export the folder again."
+
+
+def _adapter_info(metadata: Mapping[str, str], path: Path, *, wrong: str = _NO_ADAPTER) -> AdapterInfo:
     try:
         own = json.loads(metadata[OWN_METADATA_KEY])
         return AdapterInfo(
@@ -279,9 +303,7 @@ def _adapter_info(metadata: Mapping[str, str], path: Path) -> AdapterInfo:
             version=own.get("version"),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no adapter of worldr1 (its metadata are missing or damaged); give one that train wrote."
-        ) from error
+        raise InputError(f"{path} {wrong}") from error
 
 
 def _of_diffusers(metadata: Mapping[str, str]) -> dict[str, Any]:

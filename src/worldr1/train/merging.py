@@ -45,8 +45,9 @@ def merge_folder(
 ) -> Merged:
     """Writes `base`, a Wan pipeline folder, again to `out` with W + (alpha / rank) B A in its transformer.
 
-    The sum is taken in float32 and rounded to the type of W. state, info: the adapter's (`read_adapter`). All else is
-    copied. `out` appears whole or not at all; a folder that is there is replaced. on_progress: files done, and all.
+    The sum is taken in float32 and rounded to the type of W. state, info: the adapter's (`read_adapter`);
+    `read_merged_info` finds info again. All else is copied. `out` appears whole or not at all; a folder that is there
+    is replaced. on_progress: files done, and all.
     Raises InputError, before anything is written, if the folder is not complete or the adapter does not fit it.
     """
     check_folder(base, pipeline="WanPipeline")

@@ -106,13 +106,12 @@ def _comfyui(info: AdapterInfo, form: Form, name: str) -> str:
 
 
 def _camera(info: AdapterInfo, form: Form, name: str) -> str:
-    training, sizes, noise, sampling = info.training, [], [], []
+    training, sizes, noise = info.training, [], []
     if training is not None:
         sizes = ["--frames", training.frames, "--width", training.width, "--height", training.height]
         split = training.parallax_strength  # the prompt of the example moves the camera's centre
         strength = training.strength if split is None else split
         noise = ["--strength", f"{strength:g}", "--transport", training.transport]
-        sampling = ["--steps", training.steps, "--shift", f"{training.shift:g}"]
     channels = _WAN_CHANNELS if info.shape is None else info.shape.in_channels
     latent = [] if channels in (None, _WAN_CHANNELS) else ["--channels", channels]
     prompt = ["--prompt", _PROMPT]
@@ -126,13 +125,11 @@ def _camera(info: AdapterInfo, form: Form, name: str) -> str:
     ]
     if training is not None and training.parallax_strength is not None:
         lines.append(f"    # --strength {training.strength:g} where the camera only turns (pans)")
-    if form == "diffusers":
-        whole = _command("generate", *prompt, "--model", "FOLDER", "--lora", name, "--out", "video.mp4")
-        lines += ["", "Noise and video at once, with the settings above as defaults:", "", whole]
-    if form == "merged":
-        settings = (*sizes, *sampling, "--guidance", f"{info.guidance:g}", *noise)
-        whole = _command("generate", *prompt, "--model", name, "--out", "video.mp4", *settings)
-        lines += ["", "Noise and video at once:", "", whole]
+    if form != "native":
+        model = ["--model", name] if form == "merged" else ["--model", "FOLDER", "--lora", name]
+        whole = _command("generate", *prompt, *model, "--out", "video.mp4")
+        where = "the weights' headers" if form == "merged" else "the file"
+        lines += ["", f"Noise and video at once; {where} say the settings above, which are its defaults:", "", whole]
     return "\n".join(lines)
 
 

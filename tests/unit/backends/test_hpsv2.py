@@ -136,6 +136,9 @@ def test_missing_files_are_a_sentence(config: Hpsv2Config, tmp_path: Path) -> No
         load_hpsv2(Hpsv2Config(weights=str(tmp_path), tokenizer=config.tokenizer))
     with pytest.raises(InputError, match=r"tokenizer cannot be loaded from .*CLIP's tokenizer"):
         load_hpsv2(Hpsv2Config(weights=config.weights, tokenizer=str(tmp_path / "nowhere")))
+    # of a name on a hub that is out of reach transformers makes a tokenizer without words
+    with pytest.raises(InputError, match=r"tokenizer cannot be loaded from nobody/clip \(none of its files"):
+        load_hpsv2(Hpsv2Config(weights=config.weights, tokenizer="nobody/clip"))
 
 
 def test_another_tokenizer_is_refused(config: Hpsv2Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,8 +23,10 @@ from worldr1.train.adapter_file import (
     TrainedWith,
     base_name,
     check_base,
+    own_metadata,
     read_adapter,
     read_info,
+    read_merged_info,
     read_training,
     save_adapter,
 )
@@ -125,6 +127,35 @@ def test_damaged_metadata_are_one_sentence(change: dict[str, Any], tmp_path: Pat
     rewrite(path, change)
     with pytest.raises(InputError, match=r"no adapter of worldr1 \(its metadata are missing or damaged\)"):
         read_info(path)
+
+
+def merged(folder: Path, *files: str) -> Path:
+    """A pipeline's weight files that say it, beside one that does not, as nothing but a leftover could be."""
+    (folder / "transformer").mkdir(parents=True)
+    save_file(STATE, folder / "transformer" / "a.safetensors", metadata={"format": "pt"})
+    for file in files:
+        save_file(STATE, folder / "transformer" / file, metadata=own_metadata(INFO))
+    return folder
+
+
+def test_a_merged_folder_says_what_was_merged_into_it(tmp_path: Path) -> None:
+    assert read_merged_info(merged(tmp_path / "merged", "b.safetensors", "c.safetensors")) == INFO
+    assert read_merged_info(merged(tmp_path / "base")) is None
+    assert read_merged_info(tmp_path / "nowhere") is None
+    broken = merged(tmp_path / "broken") / "transformer" / "b.safetensors"
+    broken.write_bytes(b"version https://git-lfs")
+    assert read_merged_info(tmp_path / "broken") is None, "loading says what it is"
+
+
+@pytest.mark.parametrize("own", ["", "{", "[]", '{"base": "mini"}', '{"base": "mini", "guidance": 1, "lora": 7}'])
+def test_a_merged_folder_with_damaged_words_is_one_sentence(own: str, tmp_path: Path) -> None:
+    file = merged(tmp_path) / "transformer" / "b.safetensors"
+    save_file(STATE, file, metadata={"format": "pt", "worldr1": own})
+    with pytest.raises(InputError) as caught:
+        read_merged_info(tmp_path)
+    assert str(caught.value) == (
+        f"{file} has a LoRA of worldr1 merged into it, but its metadata are damaged; export the folder again."
+    )
 
 
 def test_a_base_of_another_shape_is_named_with_both_sizes() -> None:

@@ -5,6 +5,7 @@ a second pass.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from worldr1.backends.critics.qwen3_vl_inputs import IMAGE_TOKEN, Qwen3VLInputs
 from worldr1.backends.critics.stand_in_tokenizer import stand_in_tokenizer
 from worldr1.backends.model_folder import AGAIN, check_weights, fetch_folder, load_part, read_json
 from worldr1.backends.models import check_dtype
+from worldr1.backends.published_files import Need
 from worldr1.backends.random_weights import build_language_model
 from worldr1.errors import InputError
 
@@ -109,21 +111,35 @@ def load_qwen3_vl(config: CriticConfig, device: str | torch.device = "cpu") -> Q
     if config.weights == "random":
         assert published is not None, "CriticConfig checks it"
         return _critic(*_random(published, place, dtype, config.seed), published.licence, config)
-    folder = _find(config.model, published)
-    check_qwen3_vl_folder(folder)
+    folder = find_qwen3_vl(config.model)
     licence = f"{published.licence} ({published.hub})" if published else f"unknown: read the card of {config.model}"
     return _critic(*_load(folder, place, dtype), licence, config)
 
 
-def check_qwen3_vl_folder(folder: Path) -> None:
-    """Raises InputError, with the file's name, unless `folder` holds a whole Qwen3-VL in the hub's layout."""
+def find_qwen3_vl(name: str) -> Path:
+    """The folder of a short name, a hub name or a path. Raises InputError, with the file's name, unless it holds a
+    whole Qwen3-VL in the hub's layout."""
+    folder = _find(name, find_vision_language_model(name))
+    for need in qwen3_vl_folder_needs(folder):
+        need()
+    return folder
+
+
+def qwen3_vl_folder_needs(folder: Path) -> tuple[Need, ...]:
+    """Its files."""
+    files = (partial(_check_one_of, folder, names) for names in _ONE_OF)
+    return partial(_check_type, folder), *files, partial(check_weights, folder, "model")
+
+
+def _check_type(folder: Path) -> None:
     model_type = read_json(folder / "config.json").get("model_type")
     if model_type != MODEL_TYPE:
         raise InputError(f"{folder} holds a model of type {model_type!r}; give a dense Qwen3-VL ({MODEL_TYPE}).")
-    for names in _ONE_OF:
-        if not any((folder / name).is_file() for name in names):
-            raise InputError(f"The model file {folder / names[0]} is missing; {AGAIN}.")
-    check_weights(folder, "model")
+
+
+def _check_one_of(folder: Path, names: Sequence[str]) -> None:
+    if not any((folder / name).is_file() for name in names):
+        raise InputError(f"The model file {folder / names[0]} is missing; {AGAIN}.")
 
 
 def _find(name: str, published: VisionLanguageModel | None) -> Path:
