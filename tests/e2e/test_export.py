@@ -172,6 +172,8 @@ def test_a_lora_of_another_model_is_refused_in_one_sentence(
     command = ["export", str(lora), "--model", "wan2.1-14b", "--out", str(tmp_path / "x.safetensors")]
     assert main(command) == 2  # by its name alone: 70 GB are not fetched first
     assert "this model, wan2.1-14b, is 5120 wide, 40 layers" in capsys.readouterr().err
+    assert main([*command[:2], "--model", "cogvideox1.5-5b", "--out", command[-1]]) == 2
+    assert "cogvideox1.5-5b takes no LoRA: they are made for Wan alone" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

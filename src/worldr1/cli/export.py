@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     info, state = read_adapter(source)
     model: str = args.model or ""
     architecture = find_architecture(model)
-    if architecture is not None and architecture.kind == "wan":  # before its gigabytes are fetched
+    if architecture is not None:  # before its gigabytes are fetched
+        if architecture.kind != "wan":
+            raise InputError(f"--model {model} takes no LoRA: they are made for Wan alone")
         check_base(source, info, state, BaseShape.of_config(architecture.transformer.config), model=model)
     base = _base(args.model)
     if base is not None and (shape := BaseShape.of_folder(base)) is not None:
