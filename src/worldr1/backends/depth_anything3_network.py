@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from worldr1.backends.hub import go_offline_if_unreachable
 from worldr1.backends.published_files import RANDOM, Need
 from worldr1.errors import InputError, first_line
 
@@ -167,6 +168,7 @@ def _weights_folder(weights: str) -> Path:
     if name.startswith("depth-anything/") and name.removeprefix("depth-anything/") in DEPRECATED:
         raise InputError(f"{weights} was trained with a bug and is deprecated; use {weights}-1.1 instead.")
     remedy = "give the path of a folder that holds config.json and model.safetensors"
+    go_offline_if_unreachable()
     try:
         config, _ = (hf_hub_download(weights, name) for name in ("config.json", _WEIGHTS))
     except HFValidationError as error:

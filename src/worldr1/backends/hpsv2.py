@@ -26,6 +26,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, PreTrainedTokeniz
 
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import check_frames, chunks, normalised, stacked_ids
+from worldr1.backends.hub import go_offline_if_unreachable
 from worldr1.backends.published_files import RANDOM, Need, fill, find_file, read_tensors
 from worldr1.errors import ConfigError, InputError, first_line
 
@@ -236,6 +237,8 @@ def _network(config: Hpsv2Config, place: torch.device) -> CLIPModel:
 def _tokenizer(source: str) -> CLIPTokenizer:
     """From a folder or the hub; raises InputError unless its last token is the model's end of text."""
     remedy = "give a folder with CLIP's tokenizer, for example that of openai/clip-vit-large-patch14"
+    if not Path(source).is_dir():
+        go_offline_if_unreachable()
     try:
         tokenizer = CLIPTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from transformers import AddedToken, AutoTokenizer
 
+from worldr1.backends.hub import go_offline_if_unreachable
 from worldr1.backends.published_files import Need, package_file
 from worldr1.errors import InputError, first_line
 
@@ -115,6 +116,8 @@ def _template() -> str:
 
 
 def _tokenizer(tokenizer: str) -> Any:
+    if not Path(tokenizer).is_dir():
+        go_offline_if_unreachable()
     try:
         return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 
 from worldr1.backends.architectures import ARCHITECTURES
+from worldr1.backends.hub import go_offline_if_unreachable
 from worldr1.backends.published_files import Need
 from worldr1.errors import InputError, first_line
 
@@ -65,6 +66,7 @@ def fetch_folder(name: str, hub: str, wanted: Sequence[str], *, contents: str) -
             f"There is no model folder {name}; give the folder that save_pretrained wrote, a name on the hub, or one "
             f"of {', '.join(ARCHITECTURES)}."
         )
+    go_offline_if_unreachable()
     try:
         return Path(snapshot_download(hub, allow_patterns=list(wanted)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:

@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from worldr1.backends.hub import go_offline_if_unreachable
 from worldr1.errors import InputError, first_line
 
 RANDOM = "random"
@@ -35,6 +36,7 @@ def find_file(place: str, *, name: str, hub: str) -> Path:
         if path.is_file():
             return path
         raise InputError(f"{path} is missing; give the path of {name} (published as {hub}).")
+    go_offline_if_unreachable()
     try:
         return Path(hf_hub_download(hub, name))
     except (HfHubHTTPError, OSError) as error:
