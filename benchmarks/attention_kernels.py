@@ -136,6 +136,7 @@ def _between(setting: Setting, kernels: Sequence[str], queries: int, keys: int, 
 
 def forward(setting: Setting, kernels: Sequence[str], words: Tensor, *, compiled: bool = False) -> list[Row]:
     """One velocity."""
+    torch.compiler.reset()
     calls = {k: _with(k, wan(setting, words=words), setting, compiled=compiled).velocity for k in kernels}
     made = {kernel: [call()] for kernel, call in calls.items()}
     return rows_of(setting, f"forward, {'compiled' if compiled else 'eager'}", calls, made)
@@ -143,6 +144,7 @@ def forward(setting: Setting, kernels: Sequence[str], words: Tensor, *, compiled
 
 def step(setting: Setting, kernels: Sequence[str], words: Tensor, *, compiled: bool = False) -> list[Row]:
     """Forward and backward."""
+    torch.compiler.reset()
     cases = {kernel: with_lora(setting, base_products=True, words=words) for kernel in kernels}
     for kernel, case in cases.items():
         checkpoint(case, False)
