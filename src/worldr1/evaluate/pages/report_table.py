@@ -37,7 +37,8 @@ def comparison_table(comparison: Comparison) -> str:
             body.append(_line(name, rows, differences))
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+        f'<div class="wide"><table class="models"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
         f'<p class="note">{_how_to_read(num_intervals)}</p>'
     )
 
