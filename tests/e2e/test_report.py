@@ -183,7 +183,7 @@ def test_every_curve_is_drawn_and_the_dynamic_phase_shaded(run_dir: Path) -> Non
 
 def table_of(source: str) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
     """The first table: its heads, and by kind of request and row name the cells."""
-    table = re.sub(r"</?span[^>]*>", "", source.split("<table>")[1].split("</table>")[0])
+    table = re.sub(r"</?span[^>]*>", "", source.split('<table class="models">')[1].split("</table>")[0])
     blocks: dict[str, dict[str, list[str]]] = {}
     block: dict[str, list[str]] = {}
     for line in table.split("<tbody>")[1].split("<tr>")[1:]:
