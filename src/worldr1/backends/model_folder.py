@@ -132,12 +132,14 @@ def _file_needs(folder: Path) -> list[Need]:
     for part, stem in _WEIGHTS.items():
         if (folder / part).is_dir():
             needs += [partial(read_json, folder / part / "config.json"), partial(check_weights, folder / part, stem)]
-    return [*needs, partial(_check_tokenizer, folder)] if (folder / "tokenizer").is_dir() else needs
+    tokenizer = folder / "tokenizer"
+    return [*needs, partial(check_one_of, tokenizer, _TOKENIZERS)] if tokenizer.is_dir() else needs
 
 
-def _check_tokenizer(folder: Path) -> None:
-    if not any((folder / "tokenizer" / name).is_file() for name in _TOKENIZERS):
-        raise InputError(f"The model file {folder / 'tokenizer' / _TOKENIZERS[0]} is missing; {AGAIN}.")
+def check_one_of(folder: Path, names: Sequence[str]) -> None:
+    """Raises InputError, with the first name, unless one of these files is there."""
+    if not any((folder / name).is_file() for name in names):
+        raise InputError(f"The model file {folder / names[0]} is missing; {AGAIN}.")
 
 
 def check_weights(part: Path, stem: str) -> None:

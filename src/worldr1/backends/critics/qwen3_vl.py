@@ -27,7 +27,7 @@ from worldr1.backends.critics.instruction import instruction
 from worldr1.backends.critics.pictures import to_pictures
 from worldr1.backends.critics.qwen3_vl_inputs import IMAGE_TOKEN, Qwen3VLInputs
 from worldr1.backends.critics.stand_in_tokenizer import stand_in_tokenizer
-from worldr1.backends.model_folder import AGAIN, check_weights, fetch_folder, load_part, read_json
+from worldr1.backends.model_folder import AGAIN, check_one_of, check_weights, fetch_folder, load_part, read_json
 from worldr1.backends.models import check_dtype
 from worldr1.backends.published_files import Need
 from worldr1.backends.random_weights import build_language_model
@@ -127,7 +127,7 @@ def find_qwen3_vl(name: str) -> Path:
 
 def qwen3_vl_folder_needs(folder: Path) -> tuple[Need, ...]:
     """Its files."""
-    files = (partial(_check_one_of, folder, names) for names in _ONE_OF)
+    files = (partial(check_one_of, folder, names) for names in _ONE_OF)
     return partial(_check_type, folder), *files, partial(check_weights, folder, "model")
 
 
@@ -135,11 +135,6 @@ def _check_type(folder: Path) -> None:
     model_type = read_json(folder / "config.json").get("model_type")
     if model_type != MODEL_TYPE:
         raise InputError(f"{folder} holds a model of type {model_type!r}; give a dense Qwen3-VL ({MODEL_TYPE}).")
-
-
-def _check_one_of(folder: Path, names: Sequence[str]) -> None:
-    if not any((folder / name).is_file() for name in names):
-        raise InputError(f"The model file {folder / names[0]} is missing; {AGAIN}.")
 
 
 def _find(name: str, published: VisionLanguageModel | None) -> Path:
