@@ -7,9 +7,8 @@ kernel, a batch of two, checkpointing, all of the 14B model (`tests/unit/plannin
 FlashAttention-3 was measured as a kernel alone; passes with it are predictions that nothing was held against yet.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from worldr1.errors import InputError
 from worldr1.planning.cards import CARDS, Card
@@ -39,7 +38,6 @@ FLOAT32_PRODUCTS = 0.5
 """Share of the float32 peak that an adapter's narrow products reach: assumed."""
 CONVOLUTIONS = {"float32": 99.0 / 989, "bfloat16": 150.5 / 989}
 """Operations of the decoder as a share of the bfloat16 peak, by dtype: fitted to 2.78 and 1.83 s."""
-_KERNELS: Mapping[str, Kernel] = {"cudnn": "cudnn", "flash": "flash", "flash3": "flash3"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +58,12 @@ class Speed:
         """
         if attention == "auto":
             attention = "cudnn" if card.hopper and dtype == "bfloat16" else "flash"
-        kernel = _KERNELS.get(attention)
-        if kernel is None:
+        if attention not in (known := get_args(Kernel)):
             raise InputError(
-                f'plan knows the seconds of the attention kernels {", ".join(_KERNELS)}; those of "{attention}" are '
+                f'plan knows the seconds of the attention kernels {", ".join(known)}; those of "{attention}" are '
                 'not measured: set model.attention = "auto".'
             )
+        kernel = cast("Kernel", attention)
         if kernel == "flash3" and not (card.flash3 and dtype == "bfloat16"):
             cards = ", ".join(one.name for one in CARDS.values() if one.flash3)
             raise InputError(
@@ -94,9 +92,8 @@ class Speed:
         return flops / (CONVOLUTIONS[dtype] * self.card.bf16_tflops * 1e12)
 
     def _products(self, flops: Flops, lora: Lora | None) -> float:
-        attention = {"cudnn": ATTENTION, "flash": ATTENTION, "flash3": FLASH3}[self.attention]
-        if self.attention == "flash" and self.card.hopper:
-            attention = FLASH_ON_HOPPER
+        flash = FLASH_ON_HOPPER if self.card.hopper else ATTENTION
+        attention = {"cudnn": ATTENTION, "flash": flash, "flash3": FLASH3}[self.attention]
         peak = self.card.bf16_tflops * 1e12
         if self.base_bytes == 4:
             peak = self.card.fp32_tflops * 1e12
