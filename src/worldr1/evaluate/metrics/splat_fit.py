@@ -122,7 +122,8 @@ def fit_scenes(
         parameters = GaussianParameters([job.gaussians for job in lifted], [r.median_depth for r in reconstructions])
         optimizer, schedule = _optimizer(parameters, config)
         for frame in _frames(source, config):
-            scenes = zip(parameters.scenes(), poses[:, [frame]], intrinsics[:, [frame]], strict=True)
+            one = slice(frame, frame + 1)  # a list would be sent to the GPU in every step
+            scenes = zip(parameters.scenes(), poses[:, one], intrinsics[:, one], strict=True)
             jobs = [RenderJob(gaussians=g, world_from_camera=pose, intrinsics_px=k) for g, pose, k in scenes]
             drawn = torch.cat([view.colors for view in render_jobs(renderer, jobs, **drawing)])
             if not drawn.requires_grad:
