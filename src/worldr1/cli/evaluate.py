@@ -91,9 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _refuse_unread(args: argparse.Namespace) -> None:
     """Raises InputError for options that say how a model samples where none does, or how to judge where nobody does."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    usual = parser.parse_args([])
+    usual = _parsed([])
     sampling = ("weights", "dtype", "attention", "compile", "negative_prompt", "lora", "samples", "set")
     if args.export_suite is not None:
         read = {"export_suite", "suite", "samples", "set"}
@@ -107,10 +105,15 @@ def _refuse_unread(args: argparse.Namespace) -> None:
 
 def evaluate_named(name: str, *, limit: int | None = None) -> "EvaluationFolder":
     """The mini suite by a model of `NAMED`, as `worldr1 evaluate` does it: what is there already is not done again."""
+    words = [*NAMED[name], "--title", name, *([] if limit is None else ["--limit", str(limit)])]
+    return _evaluate(_parsed(words), load_suite(MINI))
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """As the command line has them after `worldr1 evaluate`."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    words = [*NAMED[name], "--title", name, *([] if limit is None else ["--limit", str(limit)])]
-    return _evaluate(parser.parse_args(words), load_suite(MINI))
+    return parser.parse_args(words)
 
 
 def _evaluate(args: argparse.Namespace, suite: Suite) -> "EvaluationFolder":
