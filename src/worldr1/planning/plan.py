@@ -174,7 +174,7 @@ def _notes(job: Job, speed: Speed, share: Share, gpus: int) -> tuple[str, ...]:
     kernel = {
         "cudnn": "cuDNN",
         "flash": "flash",
-        "flash3": "FlashAttention-3 (predicted from its kernel alone)",
+        "flash3": "FlashAttention-3",
     }[speed.attention]
     notes = [f"seconds of {card.name} are {basis}; attention by {kernel}, {config.model.dtype} base"]
     if config.reward.published_models:
