@@ -6,9 +6,9 @@
 Clips of the mini world whose geometry is known, damaged in fourteen ways of known displacement (known_damages.py),
 measured by `evaluate.metrics.measure` with two 3D models, the reward's and the judge, and structure from motion on a
 part of the scenes. The truth is `true_error`. FILE keeps what was measured: a run that was stopped goes on, one that
-was finished only prints its tables. With --out they replace what stands under "## Measured" there. --fit-steps adds
-3DGS optimisation of every clip by the judge's geometry: what FILE lacks of it needs a GPU with gsplat (the rest does
-not: let two machines fill one FILE in turn).
+was finished only prints its tables, and a measure that it lacks is added. With --out they replace what stands under
+"## Measured" there. --fit-steps adds 3DGS optimisation of every clip by the judge's geometry, which needs a GPU with
+gsplat: without one it is what FILE has of it (the rest needs none: let two machines fill one FILE in turn).
 Intervals are 95 % bootstraps over scenes: the clips of one scene are not independent.
 """
 
@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,10 +35,11 @@ from scipy.stats import rankdata
 from torch import Tensor
 from true_error import true_error
 
-from worldr1.backends.mini import load_distance, load_judge, load_reconstructor
+from worldr1.backends.mini import load_distance, load_judge, load_probe, load_reconstructor
 from worldr1.build import build_renderer
 from worldr1.camera.trajectory import synthesize
 from worldr1.evaluate.metrics import CATALOGUE, MEASURED_BY_FITTING, JudgedClip, measure
+from worldr1.evaluate.metrics.measuring import Probe
 from worldr1.evaluate.metrics.splat_fit import FitConfig
 from worldr1.evaluate.statistics.intervals import bootstrap_interval
 from worldr1.evaluate.statistics.values import pooled_mean
@@ -46,7 +48,7 @@ from worldr1.pretrain.damage import blur
 from worldr1.protocols import PerceptualDistance, Reconstructor
 from worldr1.scene.splat import SplatRenderer
 from worldr1.seeding import make_generator
-from worldr1.types import Status
+from worldr1.types import Prompt, Status
 from worldr1.video_io import FRAMES_PER_SECOND
 
 SEED = 11
@@ -60,7 +62,7 @@ MODELS = ("mini", "judge", SFM)
 """`mini` is the 3D model of the mini recipes' reward."""
 FITTED = "judge, optimised on a GPU"
 """Of jobs and seconds: what is measured stands beside the judge's other values."""
-ON_IMAGES = ("epipolar_px", "dis_motion_px", "image_gradient")
+ON_IMAGES = ("epipolar_px", "dis_motion_px", "dis_dynamic_share", "image_gradient", "words", "extra_solids")
 ON_GEOMETRY = (
     "psnr_holdout_db",
     "ssim_holdout",
@@ -70,16 +72,20 @@ ON_GEOMETRY = (
     "psnr_all_db",
     "ssim_all",
     "perceptual_all",
+    "coverage_all",
+    "mvcs",
     "mvcs_scale_free",
     "residual_motion",
     "travel_depth_units",
+    "travel_ratio",
+    "travel_deg",
     "rotation_error_deg",
     "translation_error",
     "rot_err_sum_rad",
     "trans_err_sum",
     "cam_mc_sum",
 )
-ALL_FRAMES = ("psnr_all_db", "ssim_all", "perceptual_all")
+ALL_FRAMES = ("psnr_all_db", "ssim_all", "perceptual_all", "coverage_all")
 """Half of the cost of a clip, so that only the judge is asked for them."""
 LESS_IS_BETTER = ("residual_motion",)
 """Of the measures that say of themselves only that it depends: these clips have nothing that is meant to move."""
@@ -96,6 +102,7 @@ class Sample:
     kind: str
     """Of damage, "+ blur" where it was blurred besides, or one of REFERENCES."""
     move: str
+    prompt: str
     video: Float[Tensor, "T 3 H W"]
     error_px: float = float("nan")
     deformation_px: float = float("nan")
@@ -120,17 +127,18 @@ def make_samples(num_scenes: int, seed: int) -> list[Sample]:
     samples = []
     for i, move in enumerate(case.moves):
         video, geometry = clips.video[i], geometry_of(clips, i)
+        make = partial(Sample, scene=i, move=move, prompt=case.prompts[i].text)
         if i < REFERENCE_SCENES:
             plain = references(video, make_generator(seed, "references", i))
-            samples += [Sample(scene=i, kind=name, move=move, video=clip) for name, clip in plain.items()]
+            samples += [make(kind=name, video=clip) for name, clip in plain.items()]
         for kind in KINDS:
             damage = make_damage(kind, float(levels[kind][i]), clips, i, make_generator(seed, f"damage/{kind}", i))
             truth, broken = true_error(geometry, damage), damaged_video(video, damage)
-            error = {"error_px": truth.error_px, "deformation_px": truth.deformation_px}
-            samples.append(Sample(scene=i, kind=kind, move=move, video=broken, **error))
+            wrong = partial(make, error_px=truth.error_px, deformation_px=truth.deformation_px)
+            samples.append(wrong(kind=kind, video=broken))
             if i % BLUR_EVERY == 0:
                 soft = blur(broken, torch.full((FRAMES,), BLUR_PX))
-                samples.append(Sample(scene=i, kind=kind + BLURRED, move=move, video=soft, **error))
+                samples.append(wrong(kind=kind + BLURRED, video=soft))
     return samples
 
 
@@ -164,76 +172,120 @@ def load_network() -> PerceptualDistance:
     return load_distance()
 
 
-def measure_batch(model: str, videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str]) -> list[dict[str, float]]:
-    """What one 3D model (or none) says of some clips; "" -> 0 for one that it refuses."""
+@cache
+def load_words() -> Probe:
+    """The mini world's probe of a prompt's words."""
+    return load_probe()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Some clips, for one 3D model (or IMAGE, or FITTED) to be measured by."""
+
+    model: str
+    names: tuple[str, ...]
+    """Of measures."""
+    videos: np.ndarray
+    """B T 3 H W."""
+    moves: tuple[str, ...]
+    prompts: tuple[str, ...]
+    fit_steps: int
+
+
+def names_of(model: str) -> tuple[str, ...]:
+    """What is measured by a 3D model, without one, or by optimisation."""
+    if model == FITTED:
+        return MEASURED_BY_FITTING
+    if model == IMAGE:
+        return ON_IMAGES
+    return tuple(name for name in ON_GEOMETRY if model == "judge" or name not in ALL_FRAMES)
+
+
+def run_job(job: Job) -> tuple[list[dict[str, float]], float]:
+    """What is found of each clip, {} for one that the 3D model refuses; and seconds."""
+    begin = time.monotonic()
     torch.set_num_threads(1)
-    clips = judged(videos, moves, None if model == IMAGE else load_model(model))
-    names = ON_IMAGES if model == IMAGE else [n for n in ON_GEOMETRY if model == "judge" or n not in ALL_FRAMES]
-    return measure(clips, renderer=SplatRenderer(), perceptual=load_network(), names=names)
+    if job.model == FITTED:  # the judge's geometry is its start
+        found = measure(
+            judged(job, load_judge("cuda"), "cuda"),
+            renderer=build_renderer("cuda"),
+            perceptual=load_distance("cuda"),
+            names=job.names,
+            fit=FitConfig(steps=job.fit_steps),
+        )
+    else:
+        clips = judged(job, None if job.model == IMAGE else load_model(job.model))
+        found = measure(clips, renderer=SplatRenderer(), perceptual=load_network(), probe=load_words(), names=job.names)
+    return found, time.monotonic() - begin
 
 
-def judged(videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str], model: Reconstructor | None) -> list[JudgedClip]:
-    """The clips with their requested paths and what a 3D model finds, if there is one and it finds something."""
+def judged(job: Job, model: Reconstructor | None, device: str = "cpu") -> list[JudgedClip]:
+    """The clips with their prompts and requested paths and what a 3D model finds, if there is one and it finds any."""
+    videos = torch.from_numpy(job.videos).to(device)
     found = [None] * len(videos) if model is None else model(videos)
     return [
         JudgedClip(
             video=video,
             fps=FRAMES_PER_SECOND,
-            requested=synthesize((move,), FRAMES),
+            prompt=Prompt(id=i, text=job.prompts[i]),
+            requested=synthesize((job.moves[i],), FRAMES),
             reconstruction=one if one is not None and one.status is Status.OK else None,
         )
-        for video, move, one in zip(videos, moves, found, strict=True)
+        for i, (video, one) in enumerate(zip(videos, found, strict=True))
     ]
-
-
-def optimise_batch(videos: Float[Tensor, "B T 3 H W"], moves: Sequence[str], fit_steps: int) -> list[dict[str, float]]:
-    """What 3DGS optimisation makes of some clips, the judge's geometry its start, on a GPU."""
-    clips = judged(videos.cuda(), moves, load_judge("cuda"))
-    fit, renderer, network = FitConfig(steps=fit_steps), build_renderer("cuda"), load_distance("cuda")
-    return measure(clips, renderer=renderer, perceptual=network, names=MEASURED_BY_FITTING, fit=fit)
 
 
 def measure_all(
     samples: Sequence[Sample], sfm_scenes: int, workers: int, records: Path, *, fit_steps: int = 0
 ) -> dict[str, float]:
-    """Fills every sample's values; returns seconds of work by model. records: measured batches, a JSON line each."""
+    """Fills every sample's values; returns seconds of work by model.
+
+    records: a JSON line for each batch and each time that it was measured: its name, which measures, what was found.
+    """
     models: list[str] = [IMAGE, *MODELS, *([FITTED] if fit_steps else [])]
-    jobs: list[tuple[str, list[Sample]]] = []
+    batches: dict[str, tuple[str, list[Sample]]] = {}
     for model in models:
-        size = FIT_BATCH if model == FITTED else BATCH
+        size, how = (FIT_BATCH, f"{FITTED}, {fit_steps} steps") if model == FITTED else (BATCH, model)
         mine = [s for s in samples if model != SFM or (s.scene < sfm_scenes and BLURRED not in s.kind)]
-        jobs += [(model, mine[first : first + size]) for first in range(0, len(mine), size)]
-    how = {FITTED: f"{FITTED}, {fit_steps} steps"}
-    names = [f"{how.get(model, model)} {some[0].scene} {some[0].kind} {len(some)}" for model, some in jobs]
-    lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
-    done = {line["job"]: line for line in map(json.loads, lines)}
+        for some in (mine[first : first + size] for first in range(0, len(mine), size)):
+            batches[f"{how} {some[0].scene} {some[0].kind} {len(some)}"] = model, some
     seconds = dict.fromkeys(models, 0.0)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, records.open("a") as file:
-        futures = {
-            name: pool.submit(
-                _timed, model, torch.stack([s.video for s in some]).numpy(), [s.move for s in some], fit_steps
-            )
-            for name, (model, some) in zip(names, jobs, strict=True)
-            if name not in done
-        }
-        for name, (model, some) in zip(names, jobs, strict=True):
-            if name in futures:
-                found, spent = futures[name].result()
-                done[name] = {"job": name, "values": found, "seconds": spent}
-                file.write(json.dumps(done[name]) + "\n")
-                file.flush()
-            seconds[model] += done[name]["seconds"]
+
+    def take(line: Mapping[str, Any]) -> None:
+        model, some = batches[line["job"]]
+        seconds[model] += line["seconds"]
+        for sample, values in zip(some, line["values"], strict=True):
             owner = "judge" if model == FITTED else model
-            for sample, values in zip(some, done[name]["values"], strict=True):
-                sample.asked.add(owner)
-                sample.values.update({(owner, measured): value for measured, value in values.items()})
+            sample.asked.add(owner)
+            sample.values.update({(owner, measured): value for measured, value in values.items()})
+
+    lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
+    known: dict[str, set[str]] = {name: set() for name in batches}
+    for line in map(json.loads, lines):
+        if line["job"] in batches:
+            known[line["job"]].update(line["names"])
+            take(line)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, records.open("a") as file:
+        futures = []
+        for name, (model, some) in batches.items():
+            missing = tuple(measured for measured in names_of(model) if measured not in known[name])
+            if missing and (model != FITTED or torch.cuda.is_available()):
+                job = Job(
+                    model=model,
+                    names=missing,
+                    videos=torch.stack([s.video for s in some]).numpy(),
+                    moves=tuple(s.move for s in some),
+                    prompts=tuple(s.prompt for s in some),
+                    fit_steps=fit_steps,
+                )
+                futures.append((name, missing, pool.submit(run_job, job)))
+        for name, missing, future in futures:
+            found, spent = future.result()
+            line = {"job": name, "names": missing, "values": found, "seconds": spent}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            take(line)
     return seconds
-
-
-def _timed(model: str, videos: np.ndarray, moves: list[str], fit_steps: int) -> tuple[list[dict[str, float]], float]:
-    begin, clips = time.monotonic(), torch.from_numpy(videos)
-    found = optimise_batch(clips, moves, fit_steps) if model == FITTED else measure_batch(model, clips, moves)
-    return found, time.monotonic() - begin
 
 
 # ------------------------------------------------------------------------------------------------------- correlations
@@ -431,6 +483,11 @@ def report(samples: Sequence[Sample], seconds: Mapping[str, float], about: str) 
     ]
     body = "\n\n".join(f"### {title}\n\n{make()}" for title, make in sections)
     cost = f"{damaged} damaged clips of known error; seconds of work: {spent}."
+    if fitted := [s for s in samples if ("judge", MEASURED_BY_FITTING[0]) in s.values]:
+        scenes = sorted({s.scene for s in fitted})
+        cost += (
+            f" 3DGS optimisation (`fit`): {len(fitted)} of {len(samples)} clips, scenes {scenes[0]} to {scenes[-1]}."
+        )
     return f"```\n{about}\n```\n\n{cost}\n\n{body}\n"
 
 

@@ -1,5 +1,6 @@
 """The damages do to the picture what the true error says, and the correlations are rank correlations."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import metric_trust as trust
@@ -72,7 +73,13 @@ def samples(
         for kind in kinds:
             error = float(len(made))
             sample = trust.Sample(
-                scene=scene, kind=kind, move="push_in", video=torch.zeros(1), error_px=error, deformation_px=-error
+                scene=scene,
+                kind=kind,
+                move="push_in",
+                prompt="",
+                video=torch.zeros(1),
+                error_px=error,
+                deformation_px=-error,
             )
             sample.asked.add("judge")
             sample.values.update({("judge", name): factor * error for name, factor in values.items()})
@@ -104,23 +111,28 @@ def test_references_are_what_they_are_called(clips: Clips) -> None:
     assert float((found["warped"] - video).abs().mean()) > 0.01
 
 
-def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
-    """What the file holds is not measured again."""
-    made = samples({}, scenes=2)
+def test_a_stopped_run_goes_on_and_one_that_lacks_a_measure_adds_it(clips: Clips, tmp_path: Path) -> None:
+    """What the file holds is not measured again; nothing is optimised without a GPU."""
+    prompt = "Camera orbit right. A striped yellow cone on a blue painted floor in an orange painted room."
+    made = [replace(sample, video=clips.video[0], prompt=prompt) for sample in samples({}, scenes=2)]
     for sample in made:
         sample.asked.clear()
-    job = {"job": f"{trust.IMAGE} 0 warp 4", "values": [{"epipolar_px": float(i)} for i in range(4)], "seconds": 2.0}
+    values, fits = [{"epipolar_px": float(i)} for i in range(4)], [{"psnr_fit_all_db": 30.0}] * 4
+    known = {trust.IMAGE: (trust.IMAGE, values), "mini": ("mini", values), "judge": ("judge", values)}
+    known[f"{trust.FITTED}, 7 steps"] = (trust.FITTED, fits)
     records = tmp_path / "records.jsonl"
-    lines = [job | {"job": f"{model} 0 warp 4"} for model in (trust.IMAGE, "mini", "judge")]
-    records.write_text("".join(f"{trust.json.dumps(line)}\n" for line in lines))
-    seconds = trust.measure_all(made, 0, 1, records)
-    assert seconds == {trust.IMAGE: 2.0, "mini": 2.0, "judge": 2.0, "sfm": 0.0}
+    with records.open("w") as file:
+        for name, (model, found) in known.items():
+            names = [measured for measured in trust.names_of(model) if measured != "words"]
+            line = {"job": f"{name} 0 warp 4", "names": names, "values": found, "seconds": 2.0}
+            file.write(f"{trust.json.dumps(line)}\n")
+    before = records.read_text()
+    seconds = trust.measure_all(made, 0, 1, records, fit_steps=7)
+    added = [trust.json.loads(line) for line in records.read_text().removeprefix(before).splitlines()]
+    assert [(line["job"], line["names"]) for line in added] == [(f"{trust.IMAGE} 0 warp 4", ["words"])]
+    assert seconds == {trust.IMAGE: 2.0 + added[0]["seconds"], "mini": 2.0, "judge": 2.0, "sfm": 0.0, trust.FITTED: 2.0}
     assert made[3].values["mini", "epipolar_px"] == 3.0 and made[3].asked == {trust.IMAGE, "mini", "judge"}
-
-    optimised = job | {"job": f"{trust.FITTED}, 7 steps 0 warp 4", "values": [{"psnr_fit_all_db": 30.0}] * 4}
-    with records.open("a") as file:
-        file.write(f"{trust.json.dumps(optimised)}\n")
-    assert trust.measure_all(made, 0, 1, records, fit_steps=7)[trust.FITTED] == 2.0
+    assert all(0 <= sample.values[trust.IMAGE, "words"] <= 1 for sample in made)
     assert made[0].values["judge", "psnr_fit_all_db"] == 30.0, "beside what the judge says without optimisation"
     assert ("judge", "epipolar_px") in made[0].values
 
@@ -128,7 +140,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
 def test_the_tables_hold_every_measure() -> None:
     made = samples({"psnr_holdout_db": -1.0, "travel_deg": 1.0}, kinds=KINDS, scenes=6)
     made += [
-        trust.Sample(scene=0, kind=kind, move="push_in", video=torch.zeros(1), asked={"judge"})
+        trust.Sample(scene=0, kind=kind, move="push_in", prompt="", video=torch.zeros(1), asked={"judge"})
         for kind in trust.REFERENCES
     ]
     made[-5].values["judge", "psnr_holdout_db"] = 25.0
@@ -136,3 +148,6 @@ def test_the_tables_hold_every_measure() -> None:
     assert "| `psnr_holdout_db` | higher | judge | **25.00** | - | - | - | - |" in text
     assert "`travel_deg` (raw)" in text and "commit y" in text
     assert "- judge: 4 of 89 clips refused: noise 1, shuffled 1, still 1, warped 1" in text
+    assert "(`fit`)" not in text
+    made[0].values["judge", trust.MEASURED_BY_FITTING[0]] = 20.0
+    assert "3DGS optimisation (`fit`): 1 of 89 clips, scenes 0 to 0." in trust.report(made, {"judge": 1.0}, "")
