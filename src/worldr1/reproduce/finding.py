@@ -79,3 +79,5 @@ class Finding:
     """Minutes of an H200 that its missing runs would take."""
     notes: tuple[str, ...] = ()
     """What a reader must know beside the verdict."""
+    of_paper: bool = True
+    """Claimed by the paper; otherwise a choice of ours, beyond it."""

@@ -13,7 +13,6 @@ from worldr1.reproduce.page import TITLE, ledger_text
 from worldr1.reproduce.variants import UPDATES, VARIANTS, Variant
 from worldr1.reproduce.wording import (
     SYMBOLS,
-    counts,
     each_seed,
     interval,
     new_run,
@@ -21,6 +20,7 @@ from worldr1.reproduce.wording import (
     ours,
     price,
     published_words,
+    tallies,
 )
 from worldr1.train.checkpoint import write_whole
 
@@ -40,9 +40,10 @@ def write(
     runs = all_runs(layout, variants)
     ledger, damaged = read_ledger(layout)
     said = "; ".join(f"{name}: {text}" for name, text in {**what_was_run(runs, ledger), **(facts or {})}.items())
+    found = "; ".join(f"{whose}: **{verdicts}**" for whose, verdicts in tallies(findings))
     parts = [
         f"# {TITLE}",
-        f"{len(findings)} claims: **{counts(findings)}**. {text(said)}.",
+        f"{found}. {text(said)}.",
         *(f"**{text(warning)}**" for warning in [*shortened(runs, variants), *warnings]),
         claims_table(findings),
         contrasts_table(findings),

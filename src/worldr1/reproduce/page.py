@@ -26,7 +26,6 @@ from worldr1.reproduce.wording import (
     SYMBOLS,
     as_json,
     by_measure,
-    counts,
     each_seed,
     interval,
     new_run,
@@ -34,6 +33,7 @@ from worldr1.reproduce.wording import (
     ours,
     price,
     published_words,
+    tallies,
 )
 from worldr1.train.checkpoint import write_whole
 
@@ -102,12 +102,13 @@ def _opening(
 ) -> str:
     table = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items())
     told = "".join(f'<p class="missing">{escape(text)}</p>' for text in warnings)
+    found = "; ".join(f"{whose}: <b>{verdicts}</b>" for whose, verdicts in tallies(findings))
     return (
         f"<h1>{TITLE}</h1>"
         '<p class="small">World-R1 (arXiv 2604.24764) trains large video models on 48 to 96 GPUs. Here the same method '
         "trains a small one, in a world whose geometry is known. Its numbers are not the paper's: whether a claim "
         "holds here is told by rules; each says when it was written.</p>"
-        f'<p class="headline">{len(findings)} claims: <b>{counts(findings)}</b>.</p>'
+        f'<p class="headline">{found}.</p>'
         f'<dl class="facts-line run-facts">{table}</dl>{told}{_claims_table(findings)}'
     )
 

@@ -102,6 +102,15 @@ def counts(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{verdict}: {found[verdict]}" for verdict in Verdict if found[verdict]) or "none"
 
 
+def tallies(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Whose claims, with their `counts`: the paper's and our own choices apart."""
+    sides = {
+        "The paper's claims": [finding for finding in findings if finding.of_paper],
+        "our own choices, beyond it": [finding for finding in findings if not finding.of_paper],
+    }
+    return [(f"{what} ({len(some)})", counts(some)) for what, some in sides.items() if some]
+
+
 def ours(finding: Finding) -> str:
     """What was found, in a line: the numbers that decided, or what is missing and its price."""
     if finding.verdict is Verdict.OPEN and finding.missing_minutes > 0:

@@ -525,6 +525,10 @@ def test_what_is_there_of_a_claim_is_shown_without_a_verdict(folder: Folder) -> 
     finding = found(folder, "sde-steps")
     assert finding.verdict is OPEN and finding.reason == "not there: sde-steps-4"
     assert number(finding, "sde-steps-2.less.psnr").num == 16
+    folder.write("sde-steps-4", seeds=1)
+    names = [row.name for row in found(folder, "sde-steps").measured]
+    assert names.count("half.psnr") == 1, "the control's level once, not once a variant"
+    assert len(set(names)) == len(names)
     folder.write("data-1500")
     folder.write("data-50")
     names = {row.name for row in found(folder, "data-size").measured}

@@ -11,13 +11,14 @@ import pytest
 from made_findings import HOSTILE, finding, findings, made_films, made_run, measured
 
 from worldr1.reproduce import markdown, page
+from worldr1.reproduce.claims import CLAIMS
 from worldr1.reproduce.contrast_table import HEADS, Cell, contrast_rows
 from worldr1.reproduce.finding import Published, Verdict
 from worldr1.reproduce.inventory import finished_runs, read_ledger
 from worldr1.reproduce.layout import Layout
 from worldr1.reproduce.seed_charts import seed_chart
 from worldr1.reproduce.variants import VARIANTS
-from worldr1.reproduce.wording import SYMBOLS, by_measure, number, published_words
+from worldr1.reproduce.wording import SYMBOLS, by_measure, number, published_words, tallies
 from worldr1.train.runlog import METRICS_FILE
 
 
@@ -102,6 +103,15 @@ def test_every_verdict_stands_in_words_in_the_first_table_and_in_its_claim(html:
         assert f"{SYMBOLS[verdict]} **{verdict}**" in text
     assert "holds: 1, partly: 1, does not hold: 1, cannot be tested here: 1, not measured: 1" in Words(html).text
     assert html.count("Rule, written before any of its runs:") == len(Verdict)
+
+
+def test_our_own_choices_are_not_counted_as_the_paper_s_claims() -> None:
+    some = [finding("a"), finding("b", Verdict.FAILS), finding("c", of_paper=False)]
+    assert tallies(some) == [
+        ("The paper's claims (2)", "holds: 1, does not hold: 1"),
+        ("our own choices, beyond it (1)", "holds: 1"),
+    ]
+    assert sum(claim.of_paper for claim in CLAIMS.values()) == 12
 
 
 def test_a_claim_without_runs_has_its_price_and_its_command(html: str, text: str) -> None:

@@ -67,9 +67,10 @@ def find(claim: Claim, evidence: Evidence, *, seeds: int = SEEDS) -> Finding:
         verdict=found.decision.verdict,
         reason=found.decision.reason,
         published=claim.published,
-        measured=found.measured,
+        measured=tuple(dict.fromkeys(found.measured)),  # variants of one control bring its level each
         variants=claim.variants,
         rule_written=claim.rule_written,
+        of_paper=claim.of_paper,
         num_runs=sum(len(evidence.runs[name].seeds) for name in there),
         missing_minutes=price([claim], evidence, seeds=seeds),
         notes=(*found.notes, *claim.notes, *_about(evidence, there)),

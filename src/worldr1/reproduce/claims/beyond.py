@@ -37,6 +37,7 @@ def _rivals(name: str, title: str, says: str, *variants: str, notes: tuple[str, 
         variants=("half", *variants),
         measure=lambda evidence: _measure(evidence, variants),
         notes=(INDICATIVE, *notes),
+        of_paper=False,
     )
 
 
@@ -60,6 +61,7 @@ CLAIMS = (
             'To test it one would write the release\'s UniPC solver and its residual "log-probability" as a sampler '
             "and an objective of their own: a day of work, then 3 GPU-minutes a run.",
         ),
+        of_paper=False,
     ),
     _rivals(
         "prefix",
@@ -76,6 +78,7 @@ CLAIMS = (
         variants=("half", "no-holdout"),
         measure=lambda evidence: _measure(evidence, ("no-holdout",)),
         notes=(INDICATIVE,),
+        of_paper=False,
     ),
     _rivals(
         "sde-steps",

@@ -45,6 +45,7 @@ class Claim:
     """Numbers for what is there while something is missing."""
     notes: tuple[str, ...] = field(default=())
     rule_written: str = "before any of its runs"
+    of_paper: bool = True
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers
