@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldr1.cli.places import check_file, check_parent
+from worldr1.cli.places import add_overwrite, check_absent, check_file, check_parent
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the base's pipeline folder, or mini: merged needs it; else it is checked that the LoRA fits",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -95,14 +95,12 @@ def _base(model: str | None) -> Path | None:
 
 
 def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -> None:
-    check_file(out, suffix=".safetensors")
-    if card.is_dir():
-        raise InputError(f"{card} is a folder: choose another --out")
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out} is the LoRA itself: choose another --out")
-    for path in (out, card):
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} is there already: choose another --out, or give --overwrite")
+    check_file(out, suffix=".safetensors", overwrite=overwrite)
+    if card.is_dir():
+        raise InputError(f"{card} is a folder: choose another --out")
+    check_absent(card, overwrite=overwrite)
 
 
 def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
@@ -116,8 +114,7 @@ def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
         raise InputError(f"--out {out} is a file: merged makes a folder, choose another --out")
     if not out.is_dir() or not any(out.iterdir()):
         return
-    if not overwrite:
-        raise InputError(f"{out} is there already: choose another --out, or give --overwrite")
+    check_absent(out, overwrite=overwrite)
     if not (out / "model_index.json").is_file():
         raise InputError(f"{out} holds something else than a model, so it is not replaced: choose another --out")
 
