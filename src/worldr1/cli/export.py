@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from worldr1.train.model_card import model_card
 
     source = find_adapter(args.lora)
+    card: Path = args.out / "README.md"
+    if args.format != "merged":  # whose place is held against the base's
+        card = _check_file_place(args.out, source, overwrite=args.overwrite)
     info, state = read_adapter(source)
     model: str = args.model or ""
     architecture = find_architecture(model)
@@ -62,13 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "merged":
         if base is None:
             raise InputError(f"--format merged needs the base: give --model DIR, the pipeline folder of {info.base}.")
-        card = args.out / "README.md"
         _check_folder_place(args.out, base, overwrite=args.overwrite)
         merged = _merge(base, args.out, state, info)
         facts |= {"dtype": merged.dtype, "rounding": merged.rounding}
     else:
-        card = args.out.with_suffix(".md")
-        _check_file_place(args.out, source, card, overwrite=args.overwrite)
         save = save_native if args.format == "native" else save_adapter
         save(args.out, state, info)
     card.write_text(model_card(info, args.format, args.out.name, merged=merged), encoding="utf-8")
@@ -94,13 +94,16 @@ def _base(model: str | None) -> Path | None:
     return folder
 
 
-def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -> None:
+def _check_file_place(out: Path, source: Path, *, overwrite: bool) -> Path:
+    """The card's place."""
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out} is the LoRA itself: choose another --out")
     check_file(out, suffix=".safetensors", overwrite=overwrite)
+    card = out.with_suffix(".md")
     if card.is_dir():
         raise InputError(f"{card} is a folder: choose another --out")
     check_absent(card, overwrite=overwrite)
+    return card
 
 
 def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
