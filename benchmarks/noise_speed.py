@@ -109,7 +109,7 @@ def cold_seconds(path: tuple[str, ...], transport: str, repeats: int = 3) -> lis
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "worldr1", "noise", "--prompt", f"Camera {words}. A red ball."]
-        command += ["--transport", transport, "--out", f"{folder}/noise.safetensors"]
+        command += ["--transport", transport, "--out", f"{folder}/noise.safetensors", "--overwrite"]
         for _ in range(repeats):
             start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

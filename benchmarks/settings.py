@@ -67,7 +67,8 @@ def run(setting: Setting, args: argparse.Namespace, gpu: int) -> None:
     begun = (folder / "recipe.toml").is_file()
     train = ["train", "--resume", str(folder)] if begun else ["train", args.recipe, *sets, "--out", str(folder)]
     prompts = ["--prompts", str(args.prompts), "--dynamic-prompts", str(args.dynamic_prompts)]
-    judge = ["mini", "judge", "--run", str(folder), "--stream", "tuning", *prompts, "--out", str(folder / "judge")]
+    out = ["--out", str(folder / "judge"), "--overwrite"]  # a kill may have left half of it
+    judge = ["mini", "judge", "--run", str(folder), "--stream", "tuning", *prompts, *out]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(gpu)}
     with (args.out / f"{setting.name}.log").open("a") as log:
         for command, result in ((train, folder / "report.html"), (judge, folder / "judge" / "table.md")):

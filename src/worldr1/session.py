@@ -28,8 +28,9 @@ from worldr1.build import (
     release_reward,
 )
 from worldr1.config import dump_toml
-from worldr1.errors import TrainingError
+from worldr1.errors import InputError, TrainingError
 from worldr1.evaluate.evaluation import Evaluated, Task, evaluate, film, path_finder, plan_tasks, save_evaluation
+from worldr1.evaluate.folder import FACTS_FILE
 from worldr1.evaluate.judging.judge import judge_source
 from worldr1.evaluate.judging.watching import look_scores
 from worldr1.evaluate.pages.report import AFTER, BEFORE, PREVIEWS, write_report
@@ -46,7 +47,7 @@ from worldr1.train.checkpoint import set_aside
 from worldr1.train.checkpoint_writer import CheckpointWriter
 from worldr1.train.lora import base_model
 from worldr1.train.ranks import Ranks, RanksApart
-from worldr1.train.runlog import RunLog, read_metrics
+from worldr1.train.runlog import RunLog, check_is_no_run, read_metrics
 from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
 from worldr1.train.stopping import Look, best_look
 from worldr1.train.trainer import Metrics, Trainer
@@ -72,8 +73,13 @@ class Session:
 
     @classmethod
     def create(cls, config: ExperimentConfig, out: Path, ranks: Ranks | None = None) -> "Session":
-        """A new run in `out`. Raises InputError if the folder holds a run already, or if a model cannot be loaded."""
-        trainer, parts = assemble(config, ranks or Ranks())  # before there is a folder
+        """A new run in `out`.
+
+        Raises InputError if the folder holds a run or an evaluation already, or if a model cannot be loaded.
+        """
+        ranks = ranks or Ranks()
+        ranks.share(partial(_check_place, out))  # before minutes of loading
+        trainer, parts = assemble(config, ranks)  # before there is a folder
         log = log_on_first(trainer.ranks, partial(RunLog.create, out, recipe=dump_toml(config)))
         return cls(config, out, log, trainer, parts)
 
@@ -349,6 +355,13 @@ class Session:
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(what, total=total, completed=done)
             yield lambda completed: progress.update(task, completed=completed)
+
+
+def _check_place(out: Path) -> None:
+    """Raises InputError where a new run would replace somebody's work."""
+    check_is_no_run(out)
+    if (out / FACTS_FILE).exists():
+        raise InputError(f"{out} holds an evaluation, whose report the run's would replace; give another --out.")
 
 
 def _adapter_info(config: ExperimentConfig, transformer: Any) -> AdapterInfo:

@@ -224,6 +224,8 @@ def test_all_that_is_missing_is_said_before_anything_is_loaded(
         (["--recipe", "mini", "--set", "model.folder=/no/such"], "no model folder"),
         (["--recipe", "mini", "--out", "/no/such/folder/x.json"], "folder /no/such/folder does not exist"),
         (["--set", "device=cpu"], "--set belongs to a recipe"),
+        (["--out", "x.json"], "--out belongs to a recipe"),
+        (["--overwrite"], "--overwrite belongs to a recipe"),
     ],
 )
 def test_bad_input(

@@ -242,7 +242,7 @@ def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_who
     assert {"psnr_holdout_db", "psnr_all_db", "mvcs", "dis_motion_px", "words"} <= set(base.records[0].measures)
     assert len(list(base.path.glob("redrawn/*.mp4"))) == len(list(base.path.glob("points/*.json"))) == 1
     made = {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")}
-    assert main(["compare", "base", "truth", "--limit", "1"]) == 0
+    assert main(["compare", "base", "truth", "--limit", "1", "--out", "again.html"]) == 0
     assert {file: file.stat().st_mtime_ns for file in base.path.rglob("*.mp4")} == made
 
 

@@ -181,6 +181,7 @@ def test_a_lora_of_another_model_is_refused_in_one_sentence(
     ("arguments", "said"),
     [
         (["missing.safetensors"], "There is no adapter file missing.safetensors"),
+        (["--out", "."], "--out . is a folder: give a file name"),
         (["--out", "a.pt"], "a name that ends in .safetensors, not 'a.pt'"),
         (["--out", "no/such/a.safetensors"], "no/such does not exist"),
         (["--out", "lora.safetensors", "--overwrite"], "is the LoRA itself"),

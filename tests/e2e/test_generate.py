@@ -83,7 +83,7 @@ def test_without_camera_words_no_noise_follows_the_camera(tmp_path: Path, capsys
     command = ["generate", "--prompt", "A red ball.", "--steps", "2", "--out", str(out)]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["strength"] == 0.0
-    assert main(command) == 0
+    assert main([*command, "--overwrite"]) == 0
     assert "no camera words, so the camera is free; noise strength 0.0," in capsys.readouterr().out
     assert json.loads(read_comment(out))["strength"] == 0.0
 
@@ -117,7 +117,7 @@ def test_an_adapter_brings_its_guidance(tmp_path: Path, capsys: Lines) -> None:
     printed = capsys.readouterr()
     assert json.loads(printed.out)["guidance"] == 2.0
     assert "was trained on elsewhere, not on mini" in printed.err
-    assert main([*command, "--guidance", "1"]) == 0
+    assert main([*command, "--guidance", "1", "--overwrite"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["guidance"] == 1.0
     assert f"{file} was trained with guidance 2.0, not 1.0" in printed.err
@@ -234,7 +234,7 @@ def test_the_size_of_the_training_is_the_default(tiny_wan_folder: Path, tmp_path
     ]
     assert main([*command, "--out", str(out)]) == 0
     assert read_mp4(out).shape == (5, 3, 32, 48)
-    assert main([*command, "--out", str(out), "--height", "16"]) == 0
+    assert main([*command, "--out", str(out), "--height", "16", "--overwrite"]) == 0
     assert read_mp4(out).shape == (5, 3, 16, 48)
 
 

@@ -1,7 +1,8 @@
 """`worldr1 plan` as a user types it: tables, JSON, exit codes; and what recipes with real models say without them."""
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,52 @@ def test_the_object_of_every_real_recipe(name: str, capsys: Lines) -> None:
 
 
 def test_folders_and_clips_that_no_model_has_are_refused(tmp_path: Path, capsys: Lines) -> None:
-    (tmp_path / "transformer").mkdir()
-    (tmp_path / "transformer" / "config.json").write_text("[1]")
     _, err = asked(capsys, "small-24gb", "--gpu", "RTX4090", "--set", f"model.folder={tmp_path}", code=2)
-    assert "config.json holds no JSON object" in err and err.count("\n") == 1
+    assert f"The model folder {tmp_path} is incomplete: transformer, vae" in err and err.count("\n") == 1
     for clip in ("frames=4097", "width=16400"):
         _, err = asked(capsys, "small-24gb", "--gpu", "h100", "--set", f"clip.{clip}", code=2)
         assert "multiples of 16 up to 16384, frames 4 k + 1 up to 4093" in err
     asked(capsys, "small-24gb", "--gpu", "RTX4090")
+
+
+def _no_weights(folder: Path) -> None:
+    next((folder / "transformer").glob("*.safetensors")).unlink()
+
+
+def _no_object(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text("[1]")
+
+
+def _changed_index(**keys: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        index = folder / "model_index.json"
+        index.write_text(json.dumps(json.loads(index.read_text()) | keys))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_no_weights, "transformer/diffusion_pytorch_model"),
+        (_no_object, "vae/config.json holds no JSON object"),
+        (_changed_index(boundary_ratio=0.9), "is a Wan 2.2 model"),
+        (_changed_index(_class_name="WanImageToVideoPipeline"), "give a WanPipeline folder (text to video)"),
+    ],
+)
+def test_a_folder_that_train_refuses_is_refused_in_the_same_words(
+    damage: Callable[[Path], None], said: str, published_wan_folder: Path, tmp_path: Path, capsys: Lines
+) -> None:
+    folder = tmp_path / "wan"
+    shutil.copytree(published_wan_folder, folder)
+    words = ["small-24gb", "--set", f"model.folder={folder}"]
+    fits = ["--set", "clip.frames=17", "--set", "clip.height=64", "--set", "clip.width=96", "--gpu", "h100"]
+    asked(capsys, *words, *fits)
+    damage(folder)
+    _, err = asked(capsys, *words, *fits, code=2)
+    assert said in err and err.count("\n") == 1
+    assert main(["train", *words, "--set", "device=cpu", "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == err
 
 
 def test_what_does_not_fit_is_told_with_the_words_that_help(capsys: Lines) -> None:

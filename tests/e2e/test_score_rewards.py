@@ -16,6 +16,7 @@ from PIL import Image
 from worldr1.backends.mini import mini_weights
 from worldr1.build import build_reward, load_experiment
 from worldr1.camera.trajectory import synthesize
+from worldr1.cli.places import add_overwrite
 from worldr1.cli.score_rewards import add_reward_arguments, run_rewards
 from worldr1.errors import InputError
 from worldr1.types import Prompt
@@ -38,6 +39,7 @@ def score(*argv: str) -> int:
     parser.add_argument("--prompt")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path)
+    add_overwrite(parser)
     add_reward_arguments(parser)
     return run_rewards(parser.parse_args(argv))
 

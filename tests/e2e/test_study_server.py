@@ -192,5 +192,9 @@ def test_what_cannot_be_served_is_one_sentence(tmp_path, capsys):
     assert main(["study", "close", folder]) == 0
     capsys.readouterr()
     assert "is closed" in sentence("serve", folder)
-    assert main(["study", "analyse", folder, "--json"]) == 0
+    report = ["--out", str(tmp_path / "report.html")]
+    assert main(["study", "analyse", folder, *report]) == 0
+    assert "report.html is there already" in sentence("analyse", folder, *report)
+    capsys.readouterr()
+    assert main(["study", "analyse", folder, "--json", *report, "--overwrite"]) == 0
     assert json.loads(capsys.readouterr().out)["participants"] == 2

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from worldr1.backends.building import drawing
 from worldr1.backends.frame_batches import chunks
-from worldr1.backends.published_files import RANDOM, Need, fill, package_file, read_tensors
+from worldr1.backends.published_files import RANDOM, Need, fill, given_file, package_file, read_tensors
 from worldr1.errors import ConfigError, InputError
 
 NetName = Literal["alex", "vgg"]
@@ -166,9 +166,7 @@ def _heads_file(config: LpipsConfig) -> Path:
     """Where it was given, or in the package."""
     if not config.heads:
         return package_file(PACKAGE, f"{PACKAGE}/weights/v{VERSION}/{config.net}.pth", version=PACKAGE_VERSION)
-    if (path := Path(config.heads)).is_file():
-        return path
-    raise InputError(f"{path} is missing; give the path of the published file.")
+    return given_file(Path(config.heads))
 
 
 def _trunk_file(config: LpipsConfig) -> Path:

@@ -43,6 +43,13 @@ def find_file(place: str, *, name: str, hub: str) -> Path:
         raise InputError(f"{hub} cannot be downloaded ({first_line(error)}); give the path of {name}.") from error
 
 
+def given_file(path: Path) -> Path:
+    """The path of a published file that somebody gave. Raises InputError if there is none."""
+    if path.is_file():
+        return path
+    raise InputError(f"{path} is missing; give the path of the published file.")
+
+
 def package_file(package: str, inside: str, *, version: str) -> Path:
     """A file of an installed package, which is not imported.
 
@@ -64,8 +71,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     They stay on the disk until they are used where the format allows it. Raises InputError if the file is missing,
     damaged, or holds anything that is no tensor and no plain value.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; give the path of the published file.")
+    given_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -10,7 +10,7 @@ from torch import Tensor
 from worldr1.camera.files import write_trajectory
 from worldr1.camera.plot import plot_path
 from worldr1.cli.camera_path import add_path_arguments, requested_camera
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.errors import InputError
 from worldr1.geometry.se3 import geodesic_rad
 from worldr1.types import CameraPlan, Trajectory
@@ -19,7 +19,7 @@ _NUM_ROWS = 9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--prompt or --poses with their sizes, --out, --plot, --json."""
+    """--prompt or --poses with their sizes, --out, --plot, --overwrite, --json."""
     add_path_arguments(parser, example="Camera push in, then pan left.")
     parser.add_argument(
         "--out",
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the path in depth units: .txt (RealEstate10K, CameraCtrl; fy from --width and --height) or .npz",
     )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the path from above and as frustums")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -36,9 +37,11 @@ def run(args: argparse.Namespace) -> int:
     camera = requested_camera(args)
     trajectory = camera.trajectory
     if args.plot is not None:
-        check_file(args.plot, option="--plot", suffix=".png")
+        check_file(args.plot, option="--plot", suffix=".png", overwrite=args.overwrite)
     if args.poses is not None and args.out is not None and args.out.exists() and args.out.samefile(args.poses):
         raise InputError(f"--out {args.out} is the --poses file itself: choose another --out")
+    if args.out is not None:
+        check_file(args.out, overwrite=args.overwrite)
     if args.out is not None or args.plot is not None:
         if trajectory is None:
             verb = "plot" if args.out is None else "write"

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worldr1.cli.options import check_distinct
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=DEFAULT_PAGE, metavar="FILE.html", help=f"the page (default: {DEFAULT_PAGE})"
     )
     parser.add_argument("--metric", metavar="NAME", help="chooses the largest gains and losses (default: the PSNR)")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.folders) < 2:
         raise InputError("Give two folders of `worldr1 evaluate` or more; all are held against the first.")
     check_distinct(args.folders, what="the evaluation")
-    check_file(args.out, suffix=".html")
+    check_file(args.out, suffix=".html", overwrite=args.overwrite)
     if args.limit is not None and args.limit < 1:
         raise InputError(f"--limit must be at least 1, got {args.limit}")
     if args.limit is not None and not any(_is_named(name) for name in args.folders):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does not wait for them
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does n
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--recipe`, `--set` and `--out`."""
+    """Declare `--recipe`, `--set`, `--out` and `--overwrite`."""
     group = parser.add_argument_group("a recipe with its weights")
     group.add_argument(
         "--recipe",
@@ -24,18 +24,21 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
     group.add_argument("--out", type=Path, metavar="FILE.json", help="the report (default: doctor-RECIPE.json)")
+    add_overwrite(parser)
 
 
 def refuse_without_recipe(args: argparse.Namespace) -> None:
     """Raises InputError for options that belong to `--recipe`."""
-    if args.set or args.out is not None:
-        raise InputError(f"{'--set' if args.set else '--out'} belongs to a recipe: give --recipe NAME.")
+    for name, given in (("set", args.set), ("out", args.out is not None), ("overwrite", args.overwrite)):
+        if given:
+            raise InputError(f"--{name} belongs to a recipe: give --recipe NAME.")
 
 
 def run_recipe(args: argparse.Namespace) -> int:
     """Check the recipe args.recipe; 0 if all is well, 1 if a check failed.
 
-    Reads args.set, args.out and args.json. Raises InputError for a recipe, weights or a file that cannot be used.
+    Reads args.set, args.out, args.overwrite and args.json. Raises InputError for a recipe, weights or a file that
+    cannot be used.
     """
     from worldr1.build import load_experiment
     from worldr1.checkup.recipe import check_recipe
@@ -43,7 +46,7 @@ def run_recipe(args: argparse.Namespace) -> int:
 
     config = load_experiment(args.recipe, tuple(args.set))
     out = args.out or Path(f"doctor-{Path(args.recipe).stem}.json")
-    check_file(out, suffix=".json")
+    check_file(out, suffix=".json", overwrite=args.overwrite)
     start = time.perf_counter()
     findings = check_recipe(config, say=lambda line: print(line, file=sys.stderr))
     record = make_record(args.recipe, config, findings, time.perf_counter() - start)

@@ -204,9 +204,13 @@ def _facts(source: Source, suite: Suite, judge: str, *, gpu: bool) -> "Facts":
 
 
 def _open(out: Path, facts: "Facts") -> "EvaluationFolder":
-    from worldr1.evaluate.folder import FACTS_FILE, EvaluationFolder
+    from worldr1.evaluate.folder import FACTS_FILE, RECORDS_FILE, EvaluationFolder
+    from worldr1.evaluate.pages.evaluation_page import REPORT_FILE
 
     make_folder(out)
+    for name in (RECORDS_FILE, REPORT_FILE):
+        if (out / name).exists() and not (out / FACTS_FILE).exists():
+            raise InputError(f"{out} holds something else than an evaluation ({name}): choose another --out")
     if (out / FACTS_FILE).is_file():  # its videos have told it
         facts = replace(facts, clip=EvaluationFolder.load(out).facts.clip)
     for note in facts.notes:

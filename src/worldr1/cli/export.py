@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldr1.cli.places import check_file, check_parent
+from worldr1.cli.places import add_overwrite, check_absent, check_file, check_parent
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the base's pipeline folder, or mini: merged needs it; else it is checked that the LoRA fits",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     from worldr1.train.model_card import model_card
 
     source = find_adapter(args.lora)
+    card: Path = args.out / "README.md"
+    if args.format != "merged":  # whose place is held against the base's
+        card = _check_file_place(args.out, source, overwrite=args.overwrite)
     info, state = read_adapter(source)
     model: str = args.model or ""
     architecture = find_architecture(model)
@@ -62,13 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "merged":
         if base is None:
             raise InputError(f"--format merged needs the base: give --model DIR, the pipeline folder of {info.base}.")
-        card = args.out / "README.md"
         _check_folder_place(args.out, base, overwrite=args.overwrite)
         merged = _merge(base, args.out, state, info)
         facts |= {"dtype": merged.dtype, "rounding": merged.rounding}
     else:
-        card = args.out.with_suffix(".md")
-        _check_file_place(args.out, source, card, overwrite=args.overwrite)
         save = save_native if args.format == "native" else save_adapter
         save(args.out, state, info)
     card.write_text(model_card(info, args.format, args.out.name, merged=merged), encoding="utf-8")
@@ -94,15 +94,16 @@ def _base(model: str | None) -> Path | None:
     return folder
 
 
-def _check_file_place(out: Path, source: Path, card: Path, *, overwrite: bool) -> None:
-    check_file(out, suffix=".safetensors")
-    if card.is_dir():
-        raise InputError(f"{card} is a folder: choose another --out")
+def _check_file_place(out: Path, source: Path, *, overwrite: bool) -> Path:
+    """The card's place."""
     if out.exists() and out.samefile(source):
         raise InputError(f"--out {out} is the LoRA itself: choose another --out")
-    for path in (out, card):
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} is there already: choose another --out, or give --overwrite")
+    check_file(out, suffix=".safetensors", overwrite=overwrite)
+    card = out.with_suffix(".md")
+    if card.is_dir():
+        raise InputError(f"{card} is a folder: choose another --out")
+    check_absent(card, overwrite=overwrite)
+    return card
 
 
 def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
@@ -116,8 +117,7 @@ def _check_folder_place(out: Path, base: Path, *, overwrite: bool) -> None:
         raise InputError(f"--out {out} is a file: merged makes a folder, choose another --out")
     if not out.is_dir() or not any(out.iterdir()):
         return
-    if not overwrite:
-        raise InputError(f"{out} is there already: choose another --out, or give --overwrite")
+    check_absent(out, overwrite=overwrite)
     if not (out / "model_index.json").is_file():
         raise InputError(f"{out} holds something else than a model, so it is not replaced: choose another --out")
 

@@ -21,7 +21,7 @@ from worldr1.cli.model_options import (
     euler_steps,
 )
 from worldr1.cli.options import check_distinct
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.errors import InputError
 from worldr1.seeding import derive_seed
 from worldr1.video_io import MOST_FRAME_PIXELS
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--transport", choices=("canvas", "flow"), help="how noise follows it (default: the adapter's, or canvas)"
     )
     parser.add_argument("--upscale", type=int, metavar="N", help="pixels become squares of N (default: 4 in mini)")
+    add_overwrite(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seeds is not None and (args.seed is not None or args.num is not None):
         raise InputError("--seeds stands in for --seed and --num: give one or the other")
     seeds = _seeds(args)
-    files = _files(args.out, len(seeds))
+    files = _files(args.out, len(seeds), overwrite=args.overwrite)
     settings = _settings(args)
     config = settings.config
     upscale = args.upscale or (MINI_UPSCALE if args.model == MINI else 1)
@@ -124,10 +125,10 @@ def _seeds(args: argparse.Namespace) -> list[tuple[int, int]]:
     return [(args.seed or 0, index) for index in range(args.num or 1)]
 
 
-def _files(out: Path, num: int) -> list[Path]:
+def _files(out: Path, num: int, *, overwrite: bool) -> list[Path]:
     files = [out] if num == 1 else [out.with_name(f"{out.stem}-{index:03d}{out.suffix}") for index in range(num)]
     for file in files:
-        check_file(file, suffix=".mp4")
+        check_file(file, suffix=".mp4", overwrite=overwrite)
     return files
 
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from worldr1.cli import mini_cost, mini_judge
-from worldr1.cli.places import make_folder
+from worldr1.cli.places import add_overwrite, check_absent, make_folder
 from worldr1.errors import InputError
 
 PARTS = ("corpus", "vae", "reconstructor", "judge", "probe", "base", "trunk", "presence", "pack", "unpack")
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render.add_argument("--num", type=int, default=8)
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--imperfect", action="store_true", help="with the corpus's share of inconsistent clips")
+    add_overwrite(render)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,12 +101,13 @@ def _render(args: argparse.Namespace) -> int:
 
     if args.num < 1:
         raise InputError("--num must be at least 1")
+    clips, prompts = [args.out / f"{index:04d}.mp4" for index in range(args.num)], args.out / "prompts.txt"
+    check_absent(*clips, prompts, overwrite=args.overwrite)
     make_folder(args.out)
     corpus = build_corpus(args.num, seed=args.seed, device="cpu", imperfect=args.imperfect, batch=4)
-    for index, prompt in enumerate(corpus.prompts):
-        path = args.out / f"{index:04d}.mp4"
+    for index, (path, prompt) in enumerate(zip(clips, corpus.prompts, strict=True)):
         write_mp4(path, corpus.video[index].float() / 255, upscale=4)
         flaw = Imperfection(int(corpus.imperfection[index])).name.lower()
         print(f"{path}  {prompt}" + (f"  [{flaw}]" if flaw != "none" else ""))
-    (args.out / "prompts.txt").write_text("\n".join(corpus.prompts) + "\n")
+    prompts.write_text("\n".join(corpus.prompts) + "\n")
     return 0

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from worldr1.cli.model_options import euler_steps
-from worldr1.cli.places import check_file, make_folder
+from worldr1.cli.places import add_overwrite, check_file, make_folder
 from worldr1.errors import InputError
 
 RECIPE = "mini"
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for the JSON")
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)} measures nothing: give at least 1.")
     make_folder(args.out.parent)
-    check_file(args.out)
+    check_file(args.out, overwrite=args.overwrite)
     device = choose_device(args.device)
     num = args.num or (96 if device == "cuda" else 1)
     rounds = args.rounds or (30 if device == "cuda" else 5)

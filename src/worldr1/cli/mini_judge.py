@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worldr1.cli.options import check_distinct
-from worldr1.cli.places import make_folder
+from worldr1.cli.places import add_overwrite, check_absent, make_folder
 from worldr1.cli.progress import bar
 from worldr1.digests import file_sha256
 from worldr1.errors import InputError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the models' libraries take seconds to import: --help does n
 
 JUDGE, OWN = "judge", "reward"
 BEST = "best-of-n"
+DATA_FILE, TABLE_FILE = "judging.json", "table.md"
 TITLES = {JUDGE: "By the judge, which no reward met", OWN: "By the reward's own 3D model"}
 
 
@@ -52,8 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="earlier --out folders: what was filmed and judged alike there is taken over",
+        help="earlier --out folders: what was filmed and judged alike there is taken over; if --out itself is one of "
+        "them, the rest of it is replaced",
     )
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if args.best_of is not None and args.best_of < 1:
         raise InputError(f"--best-of {args.best_of} is no video: choose among at least 1.")
     check_distinct(args.seeds or (), what="--seeds")
+    goes_on = args.out.resolve() in (folder.resolve() for folder in args.reuse)
+    check_absent(args.out / DATA_FILE, args.out / TABLE_FILE, overwrite=args.overwrite or goes_on)
     device, config = choose_device(args.device), _recipe(args.run, with_reward=args.best_of is not None)
     config = _with_clip(args, config)
     adapters = _adapters(args)
@@ -324,9 +329,9 @@ def _write(out: Path, facts: dict[str, Any], judged: _Judged) -> str:
             text += [f"## {TITLES[name]}: the base model's {side}", best_of_line(judged.chosen)]
             text += _tables(found, judged.best[name], side)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "judging.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (out / DATA_FILE).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     page = "\n\n".join(text) + "\n"
-    (out / "table.md").write_text(page, encoding="utf-8")
+    (out / TABLE_FILE).write_text(page, encoding="utf-8")
     return page
 
 

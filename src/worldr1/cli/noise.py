@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from worldr1.cli.camera_path import add_path_arguments, requested_camera
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.errors import InputError
 from worldr1.rollout.start_noise import NoiseConfig, PlanCache, start_noise
 
@@ -19,7 +19,7 @@ _MOST_NUMBERS = 2**28
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--prompt or --poses with the clip's sizes, --out, the latent's sizes, --strength, --seed."""
+    """--prompt or --poses with the clip's sizes, --out, the latent's sizes, --strength, --seed, --overwrite."""
     add_path_arguments(parser, example="Camera push in. A red ball.")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="FILE.safetensors", help="where the tensor `noise` goes"
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spatial-stride", type=int, default=8, metavar="N", help="video pixels per latent pixel (default: 8)"
     )
+    add_overwrite(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     Raises InputError for bad words, sizes or files.
     """
     _check_sizes(args)
-    check_file(args.out, suffix=".safetensors")
+    check_file(args.out, suffix=".safetensors", overwrite=args.overwrite)
     camera = requested_camera(args)
     if args.poses is not None:
         _check_frames(camera.num_frames, f"the number of poses in {args.poses}")

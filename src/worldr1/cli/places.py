@@ -1,12 +1,26 @@
 """Whether a command can write where it was told to, asked before its work begins: a wrong name should not cost minutes.
 
-`option` is the argument that named the place, for the sentence.
+What is there already is somebody's work: it is replaced only by who says so (`add_overwrite`). `option` is the argument
+that named the place, for the sentence.
 """
 
+import argparse
 import os
 from pathlib import Path
 
 from worldr1.errors import InputError
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Declares --overwrite."""
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def check_absent(*paths: Path, overwrite: bool, option: str = "--out") -> None:
+    """Raises InputError if one of them is there already, unless it may be replaced."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise InputError(f"{path} is there already: choose another {option}, or give --overwrite")
 
 
 def check_parent(path: Path, *, option: str = "--out") -> None:
@@ -15,8 +29,8 @@ def check_parent(path: Path, *, option: str = "--out") -> None:
         raise InputError(f"the folder {path.parent} does not exist: create it or choose another {option}")
 
 
-def check_file(path: Path, *, option: str = "--out", suffix: str = "") -> None:
-    """Raises InputError if no file can be written there; writes nothing.
+def check_file(path: Path, *, overwrite: bool, option: str = "--out", suffix: str = "") -> None:
+    """Raises InputError if no file can be written there, or one is there and may not be replaced; writes nothing.
 
     The folder too must be writable: files are written beside their place and moved there whole.
     suffix: that the name must have, because the command writes that format whatever the name says.
@@ -28,6 +42,7 @@ def check_file(path: Path, *, option: str = "--out", suffix: str = "") -> None:
         raise InputError(f"{option} needs a name that ends in {suffix}, not {path.name!r}")
     if not all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
         raise InputError(f"{path} cannot be written: choose another {option}")
+    check_absent(path, overwrite=overwrite, option=option)
 
 
 def make_folder(path: Path, *, option: str = "--out") -> None:

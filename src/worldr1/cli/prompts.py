@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldr1.cli.options import check_distinct
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--beside", type=Path, nargs="+", default=[], metavar="FILE", help="other sets, in the same table"
     )
     stats.add_argument("--plot", type=Path, metavar="FILE.svg", help="cameras by domain, and lengths")
+    add_overwrite(stats)
     stats.add_argument(
         "--show", type=int, default=0, metavar="N", help="print N at random with their nearest neighbours"
     )
@@ -80,7 +81,7 @@ def _stats(args: argparse.Namespace) -> int:
     if args.show < 0:
         raise InputError(f"--show must be at least 0, got {args.show}")
     if args.plot is not None:
-        check_file(args.plot, option="--plot", suffix=".svg")
+        check_file(args.plot, option="--plot", suffix=".svg", overwrite=args.overwrite)
     from worldr1.data.sets import load_prompts
     from worldr1.data.similarity import nearest
     from worldr1.data.statistics import balance_table, text_statistics, text_table, token_table

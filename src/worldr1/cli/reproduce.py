@@ -170,6 +170,9 @@ def _reproduce(args: argparse.Namespace, claims: list[str]) -> int:
     from worldr1.train.run_lock import RunLock, unwritable
 
     layout = Layout(args.out.absolute())
+    for file in (layout.findings, layout.page, layout.markdown):
+        if file.exists() and not layout.plan.exists():
+            raise InputError(f"{args.out} holds {file.name} and no {layout.plan.name}: choose another --out")
     plan = _plan(args, layout)
     if plan.device != choose_device("auto") and plan.device == "cuda":
         raise InputError(f"{args.out} was begun on a GPU, and there is none here: go on where one is, or give --out.")

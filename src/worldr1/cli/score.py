@@ -15,7 +15,7 @@ from rich.table import Table
 from worldr1.camera.motion import parse_plan
 from worldr1.camera.trajectory import synthesize
 from worldr1.cli.options import check_distinct, refuse_unread
-from worldr1.cli.places import make_folder
+from worldr1.cli.places import add_overwrite, check_absent, make_folder
 from worldr1.cli.progress import tracked
 from worldr1.cli.score_rewards import add_reward_arguments, run_rewards
 from worldr1.errors import InputError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FRAMES = 24
 DEFAULT_MODEL = "sfm"
+PAGE_FILE, DATA_FILE = "score.html", "scores.json"
 PERCEPTUAL = "mini-trunk"
 """Name, in ids, of the perceptual network; it ships in the package."""
 _COLUMNS = (
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for score.html, scores.json and a .ply of every 3D scene"
     )
+    add_overwrite(parser)
     add_reward_arguments(parser)
 
 
@@ -118,9 +120,12 @@ def run(args: argparse.Namespace) -> int:
     if args.focal is not None and args.reconstructor != "sfm":
         raise InputError(f"--focal belongs to sfm: {args.reconstructor} knows its focal length or finds it")
     if args.out is not None:
+        check_absent(args.out / PAGE_FILE, args.out / DATA_FILE, overwrite=args.overwrite)
         make_folder(args.out)
     # All files are read before the first is scored: a wrong name should not cost minutes.
     clips = [clip for path in args.videos for clip in _read(path, args)]
+    if args.out is not None:
+        check_absent(*_scene_files(args.out, clips), overwrite=args.overwrite)
     if args.poses is not None:
         _check_poses(args.poses, clips)
     model = RECONSTRUCTORS[args.reconstructor](args)
@@ -130,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
     scored = [_score(model.scorer, clip, tokens, args.poses) for clip in tracked(clips, "scoring")]
     record = _record(scored, args)
     if args.out is not None:
-        _write(args, scored, record)
+        _write(args.out, clips, scored, record, num_frames=args.frames)
     if args.json:
         print(record)
     else:
@@ -294,19 +299,23 @@ def _record(scored: Sequence["Scored"], args: argparse.Namespace) -> str:
     return json.dumps({"videos": [asdict(s.score) for s in scored], "metrics": ids}, allow_nan=False)
 
 
-def _write(args: argparse.Namespace, scored: Sequence["Scored"], record: str) -> None:
+def _scene_files(out: Path, clips: Sequence[Clip]) -> list[Path]:
+    """Where the 3D scenes of the clips go, if they get any."""
+    return [out / f"{index:03d}-{Path(clip.path).stem}.ply" for index, clip in enumerate(clips)]
+
+
+def _write(out: Path, clips: Sequence[Clip], scored: Sequence["Scored"], record: str, *, num_frames: int) -> None:
     from worldr1.evaluate.pages.score_page import write_score_page
     from worldr1.scene.ply import write_ply
 
-    (args.out / "scores.json").write_text(record + "\n", encoding="utf-8")
+    (out / DATA_FILE).write_text(record + "\n", encoding="utf-8")
     scenes: list[str | None] = []
-    for index, one in enumerate(scored):
-        name = f"{index:03d}-{Path(one.score.path).stem}.ply"
+    for one, file in zip(scored, _scene_files(out, clips), strict=True):
         has_scene = one.score.valid and one.gaussians is not None and len(one.gaussians.means) > 0
         if has_scene and one.gaussians is not None:
-            write_ply(args.out / name, one.gaussians)
-        scenes.append(name if has_scene else None)
-    page = write_score_page(args.out / "score.html", scored, perceptual=PERCEPTUAL, num_frames=args.frames, plys=scenes)
+            write_ply(file, one.gaussians)
+        scenes.append(file.name if has_scene else None)
+    page = write_score_page(out / PAGE_FILE, scored, perceptual=PERCEPTUAL, num_frames=num_frames, plys=scenes)
     print(f"wrote {page}", file=sys.stderr)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from torch import Tensor
 
-from worldr1.cli.places import make_folder
+from worldr1.cli.places import check_absent, make_folder
 from worldr1.cli.progress import bar
 from worldr1.errors import InputError
 from worldr1.types import Prompt
@@ -42,14 +42,16 @@ def add_reward_arguments(parser: argparse.ArgumentParser) -> None:
 def run_rewards(args: argparse.Namespace) -> int:
     """Score args.videos by the reward of the recipe args.rewards; 0, also if some are rejected or faults.
 
-    Reads args.prompt, args.json, args.out and args.set. Raises InputError for a recipe, a video, a prompt or a folder
-    that cannot be used.
+    Reads args.prompt, args.json, args.out, args.overwrite and args.set. Raises InputError for a recipe, a video, a
+    prompt or a folder that cannot be used.
     """
     from worldr1.build import build_local_reward, choose_device, load_experiment
     from worldr1.evaluate.pages.reward_page import reward_page
     from worldr1.evaluate.scoring.reward_findings import as_json
     from worldr1.evaluate.scoring.reward_parts import score_groups
 
+    if args.out is not None:
+        check_absent(args.out / PAGE_FILE, args.out / DATA_FILE, overwrite=args.overwrite)
     config = load_experiment(args.rewards, tuple(args.set))
     # all files are read before the first is scored: a wrong name should not cost minutes
     videos = _read_all(args.videos, args.prompt, args.rewards, config.clip)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from worldr1.cli.options import check_distinct
-from worldr1.cli.places import check_file
+from worldr1.cli.places import add_overwrite, check_file
 from worldr1.cli.progress import tracked
 from worldr1.errors import InputError
 
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     close = actions.add_parser("close", help="take no more votes, and seal those that there are")
     analyse = actions.add_parser("analyse", help="open the key of a closed study and say what it shows")
     analyse.add_argument("--out", type=Path, metavar="FILE.html", help="also write a report")
+    add_overwrite(analyse)
     for action in (progress, analyse):
         action.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     for action in (serve, progress, close, analyse):
@@ -166,7 +167,7 @@ def _analyse(args: argparse.Namespace) -> int:
     from worldr1.study.report import analysis_json, report_page
 
     if args.out is not None:
-        check_file(args.out, suffix=".html")
+        check_file(args.out, suffix=".html", overwrite=args.overwrite)
     analysis = analyse_folder(args.study)
     if args.out is not None:
         args.out.write_text(report_page(analysis), encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from worldr1.backends.architectures import ARCHITECTURES, PartConfig, find_architecture
-from worldr1.backends.model_folder import read_json
+from worldr1.backends.model_folder import check_folder, read_json
 from worldr1.build import MINI, ExperimentConfig
 from worldr1.errors import InputError
 from worldr1.planning.activations import Numbers
@@ -79,7 +79,10 @@ class Job:
 
 
 def find_parts(name: str) -> Parts:
-    """A model by short name, hub name or folder; nothing is fetched. Raises InputError for anything but Wan 2.1."""
+    """A model by short name, hub name or folder; nothing is fetched.
+
+    Raises InputError for anything but Wan 2.1, and for a folder that `train` would not load either.
+    """
     if (architecture := find_architecture(name)) is not None:
         if architecture.kind != "wan":
             raise InputError(f"{name} only generates, there is nothing to train: plan knows recipes of Wan 2.1 models.")
@@ -93,6 +96,7 @@ def find_parts(name: str) -> Parts:
     if name == MINI or not folder.is_dir():
         known = ", ".join(a.name for a in ARCHITECTURES.values() if a.kind == "wan")
         raise InputError(f"plan finds no model {name}: set model.folder to {known}, or to a folder of such a model.")
+    check_folder(folder)
     described = {
         part: PartConfig(class_name=kind, config=_read(folder / part, kind)) for part, kind in WAN_PARTS.items()
     }

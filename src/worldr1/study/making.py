@@ -95,10 +95,11 @@ def new_study(
 
     Videos are decoded and encoded again by one encoder with one setting, without tags and with one file time, so that
     nothing but their pictures can tell who made them. progress: wraps the sequence of pairs, for a progress bar.
-    Raises InputError if `out` has something in it, if the evaluations are not of the same suite, or for too few pairs.
+    Raises InputError if `out` is a file or has something in it, if the evaluations are not of the same suite, or for
+    too few pairs.
     """
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty; give another --out.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not empty; give another --out.")
     folders = EvaluationFolder.load(a), EvaluationFolder.load(b)
     candidates = _candidates(*folders)
     seed = secrets.randbits(63) if plan.seed is None else plan.seed

@@ -53,8 +53,7 @@ class RunLog:
             raise unwritable(out, error) from error
         with ExitStack() as stack:
             lock = stack.enter_context(closing(RunLock(out)))
-            if any((out / name).exists() for name in (RECIPE_FILE, METRICS_FILE, CHECKPOINTS)):
-                raise InputError(f"{out} already holds a run; go on with it by --resume {out}, or give another --out.")
+            check_is_no_run(out)
             record_environment(out, recipe=recipe)
             write_whole(out / RECIPE_FILE, recipe.encode())  # last: a folder with a recipe can be resumed
             stack.pop_all()
@@ -105,6 +104,12 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_is_no_run(out: Path) -> None:
+    """Raises InputError if `out` already holds a run, or part of one."""
+    if any((out / name).exists() for name in (RECIPE_FILE, METRICS_FILE, CHECKPOINTS)):
+        raise InputError(f"{out} already holds a run; go on with it by --resume {out}, or give another --out.")
 
 
 def check_is_run(run_dir: Path) -> None:

@@ -20,9 +20,10 @@ def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_file_that_can_be_written_passes_and_is_not_touched(taken: Path) -> None:
-    check_file(Path("new"))
-    check_file(Path("file"))
-    check_file(Path("new.SVG"), suffix=".svg")
+    for overwrite in (True, False):
+        check_file(Path("new"), overwrite=overwrite)
+        check_file(Path("new.SVG"), suffix=".svg", overwrite=overwrite)
+    check_file(Path("file"), overwrite=True)
     assert sorted(path.name for path in taken.iterdir()) == ["file", "folder"]
     assert Path("file").read_text() == "mine"
 
@@ -40,7 +41,7 @@ def test_a_file_that_can_be_written_passes_and_is_not_touched(taken: Path) -> No
 @pytest.mark.usefixtures("taken")
 def test_a_file_that_cannot_be_written_is_refused(path: str, said: str) -> None:
     with pytest.raises(InputError, match=f"^{said}$"):
-        check_file(Path(path), option="--plot", suffix=".svg")
+        check_file(Path(path), option="--plot", suffix=".svg", overwrite=True)
 
 
 def refuse_writing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +54,7 @@ def refuse_writing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_permission_of_the_file_and_of_its_folder_is_asked_for(closed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_writing(closed, monkeypatch)
     with pytest.raises(InputError, match=r"^file cannot be written: choose another --out$"):
-        check_file(Path("file"))
+        check_file(Path("file"), overwrite=True)
 
 
 @pytest.mark.usefixtures("taken")

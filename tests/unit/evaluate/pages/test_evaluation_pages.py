@@ -154,19 +154,26 @@ def test_a_report_without_a_valid_clip_says_so_instead_of_showing_empty_tables(t
 
 
 def test_the_command_prints_a_table_or_json_and_refuses_in_one_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     folders = [str(folder.path) for folder in pair(tmp_path)]
     page = tmp_path / "page.html"
     assert main(["compare", *folders, "--out", str(page)]) == 0
     said = capsys.readouterr()
     assert "PSNR of held-out frames (dB)" in said.out and "10/0/0" in said.out and "page.html" in said.err
-    assert main(["compare", *folders, "--out", str(page), "--json"]) == 0
+    written = page.stat().st_mtime_ns
+    assert main(["compare", *folders, "--out", str(page)]) == 2
+    said = capsys.readouterr()
+    assert said.err == f"error: {page} is there already: choose another --out, or give --overwrite\n" and not said.out
+    assert page.stat().st_mtime_ns == written
+    assert main(["compare", *folders, "--out", str(page), "--overwrite", "--json"]) == 0
+    assert page.stat().st_mtime_ns > written
     assert json.loads(capsys.readouterr().out)["comparisons"][0]["against"] == "base"
     for wrong, sentence in (
         ([folders[0]], "Give two folders"),
         ([*folders, f"{folders[0]}/"], f"the evaluation {folders[0]}/ is given twice: give different ones"),
-        ([*folders, "--out", str(page), "--limit", "3"], "these folders are evaluated already: leave it out"),
+        ([*folders, "--limit", "3"], "these folders are evaluated already: leave it out"),
         (["mine", "yours"], "worldr1 evaluate --out mine"),
         ([*folders, "--metric", "fid"], "No video has the metric 'fid'"),
         ([*folders, "--out", str(tmp_path / "no" / "page.html")], "no does not exist: create it"),
