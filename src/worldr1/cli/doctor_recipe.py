@@ -46,7 +46,8 @@ def run_recipe(args: argparse.Namespace) -> int:
 
     config = load_experiment(args.recipe, tuple(args.set))
     out = args.out or Path(f"doctor-{Path(args.recipe).stem}.json")
-    check_file(out, suffix=".json", overwrite=args.overwrite)
+    # the default name is its own report's, and one asks until nothing is wrong
+    check_file(out, suffix=".json", overwrite=args.overwrite or args.out is None)
     start = time.perf_counter()
     findings = check_recipe(config, say=lambda line: print(line, file=sys.stderr))
     record = make_record(args.recipe, config, findings, time.perf_counter() - start)

@@ -43,7 +43,6 @@ CASES = [
     (["score", "a.mp4", "--rewards", "mini", "--out", "page"], "page/rewards.json", "--out"),
     (["study", "analyse", "study", "--out", "r.html"], "r.html", "--out"),
     (["prompts", "stats", "--plot", "sets.svg"], "sets.svg", "--plot"),
-    (["doctor", "--recipe", "mini"], "doctor-mini.json", "--out"),
     (["doctor", "--recipe", "mini", "--out", "d.json"], "d.json", "--out"),
     (["export", "mini-r1", "--out", "a.safetensors"], "a.safetensors", "--out"),
     (["export", "mini-r1", "--out", "a.safetensors"], "a.md", "--out"),
@@ -92,6 +91,14 @@ def test_a_judging_goes_on_where_it_is_reused() -> None:
     """As `worldr1 reproduce` starts it with one more run."""
     with pytest.raises(pytest.fail.Exception, match="work begun"):
         main(["mini", "judge", "--run", "run", "--out", "judged", "--reuse", "other", "./judged/"])
+
+
+@pytest.mark.parametrize("taken", ["doctor-mini.json"], indirect=True)
+@pytest.mark.usefixtures("taken")
+def test_a_doctor_s_own_report_is_of_the_last_time() -> None:
+    """It is asked until nothing is wrong; a report that was given a name is kept (`CASES`)."""
+    with pytest.raises(pytest.fail.Exception, match="work begun"):
+        main(["doctor", "--recipe", "mini"])
 
 
 def test_files_are_replaced_by_who_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
