@@ -3,7 +3,7 @@
     worldr1 compare base mini-r1 --limit 24
     python benchmarks/page_paint.py comparison.html [PAGE...] [--times 5]
 
-Opens each as a file in the machine's headless Chromium, on a desktop's and a phone's screen, in a fresh page every time,
+Opens each as a file in the machine's headless Chromium, on a desktop's and a phone's screen, in a fresh page each time,
 and prints a row: the file's size and the median (smallest to largest) time of the first contentful paint.
 """
 

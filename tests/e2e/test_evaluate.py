@@ -182,7 +182,7 @@ def test_a_model_whose_every_clip_is_rejected_leaves_pages_without_numbers(tmp_p
     told = (outs[0] / "report.html").read_text()
     assert "No clip is valid, so there is no number." in told and "By kind of prompt" not in told
 
-    shutil.copytree(*outs)
+    shutil.copytree(outs[0], outs[1])
     page = tmp_path / "compared.html"
     assert main(["compare", *map(str, outs), "--out", str(page)]) == 0
     assert "0 intervals in all" in capsys.readouterr().out
