@@ -88,7 +88,7 @@ def _difference_cells(other: PairedComparison, d: Difference, first: str, scale:
         ("change", "difference", _change(d, verdict)),
         ("plot", "", interval_plot(d, verdict, scale)),
         ("interval", "95 % interval", _interval(d.low, d.high, d.num, d.metric)),
-        ("record", "won, tied, lost", _record(d)),
+        ("record", "won, tied, lost", _record(d, verdict)),
     ]
 
 
@@ -296,13 +296,17 @@ def _mean(e: Estimate) -> str:
     return f'<b>{_number(e.mean, e.metric)}</b> <span class="small">{interval}</span>'
 
 
-def _record(d: Difference) -> str:
-    """Wins, ties and losses as numbers and as a bar; "" for a number that is neither good nor bad."""
+def _record(d: Difference, verdict: str) -> str:
+    """Wins, ties and losses as numbers and as a bar; "" for a number that is neither good nor bad.
+
+    The bar has no colours where the verdict holds on valid clips alone: prompts were won there by losing others.
+    """
     if not label_of(d.metric).better:
         return ""
     parts = (("better", d.wins), ("tie", d.ties), ("worse", d.losses))
     bar = "".join(f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in parts if count)
-    return f'{d.wins} / {d.ties} / {d.losses}<span class="wtl" aria-hidden="true">{bar}</span>'
+    kind = "wtl" if verdict in ("", "better", "worse") else "wtl pale"
+    return f'{d.wins} / {d.ties} / {d.losses}<span class="{kind}" aria-hidden="true">{bar}</span>'
 
 
 def _worst(other: PairedComparison, valid: Difference, worst: Difference | None) -> str:

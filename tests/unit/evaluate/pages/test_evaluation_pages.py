@@ -157,12 +157,13 @@ def test_what_lost_clips_may_explain_is_better_on_valid_clips_alone(
     assert f"{word} on valid clips" in printed and f"{word}*" not in printed
     assert text.count(f"{word} on valid clips") >= 4, "the headline twice, both tables"
     assert f'class="{word}">' not in source and f'class="ci {word}"' not in source, "no colour"
+    assert 'class="wtl pale"' in source
 
     for i in range(10, 16):  # nothing is lost any more
         part.append(record(i, measures={PSNR: 21.0 + 0.1 * i}))
     printed, text, source = compared(folders, tmp_path / "page.html", capsys)
     assert f" {word}*" in printed and "on valid clips" not in printed + text.replace("valid clips, with", "")
-    assert f'class="{word}">' in source and f'class="ci {word}"' in source
+    assert f'class="{word}">' in source and f'class="ci {word}"' in source and 'class="wtl pale"' not in source
 
 
 def test_a_gain_that_outweighs_lost_clips_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
