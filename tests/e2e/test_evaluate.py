@@ -17,8 +17,9 @@ from merged_folder import merged_folder
 from torch import Tensor
 
 from worldr1.cli import main
-from worldr1.evaluate.folder import RECORDS_FILE, VIDEOS, EvaluationFolder
+from worldr1.evaluate.folder import MODELS_OWN, RECORDS_FILE, VIDEOS, EvaluationFolder
 from worldr1.evaluate.metrics.splat_fit import FitConfig
+from worldr1.evaluate.statistics.sampling import share_noise, unlike_settings
 from worldr1.evaluate.suites.suite import load_suite
 from worldr1.evaluate.suites.videos import Fitting
 from worldr1.shipped import shipped_adapter
@@ -137,7 +138,7 @@ def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(
     assert "sampling" not in told["seconds"]
 
 
-def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> None:
+def test_the_truth_and_the_rewards_own_model(whole: Path, tmp_path: Path, capsys: Lines) -> None:
     truth, own = tmp_path / "truth", tmp_path / "own"
     told = evaluate("evaluate", "--model", "truth", "--limit", "1", "--out", str(truth), capsys=capsys)
     assert told["title"] == "rendered truth" and told["valid_share"] == 1
@@ -149,6 +150,10 @@ def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> N
     assert f"warning: {sentence}" in printed.err and f"note: {sentence}" in printed.out
     facts = EvaluationFolder.load(own).facts
     assert facts.judged_by_reward and sentence in facts.notes
+    base, trained = EvaluationFolder.load(whole), EvaluationFolder.load(own)
+    assert base.facts.settings["shift"] == MODELS_OWN and trained.facts.settings["shift"] == 3, "in two words"
+    assert unlike_settings(base, trained) == () and share_noise(base, trained)
+    assert not share_noise(base, EvaluationFolder.load(truth))
     assert (
         facts.title == "mini + mini-r1" and facts.source["lora"] == "mini-r1" and len(facts.source["lora_sha256"]) == 64
     )
