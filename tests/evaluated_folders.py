@@ -21,6 +21,10 @@ from worldr1.types import Reconstruction, Status, intrinsics_px
 from worldr1.video_io import write_mp4
 
 FRAMES, HEIGHT, WIDTH = 9, 48, 72
+SETTINGS = {
+    **{"seed": 0, "guidance": 1.0, "negative_prompt": "", "strength": 0.5, "transport": "canvas", "steps": 20},
+    **{"shift": 3.0, "frames": FRAMES, "height": HEIGHT, "width": WIDTH, "fps": 8, "dtype": "float32"},
+}
 FACTS = Facts(
     title="base",
     source={"model": "mini"},
@@ -30,7 +34,7 @@ FACTS = Facts(
     samples=1,
     judge="judge",
     reward_model="reward",
-    settings={"guidance": 1.0},
+    settings=SETTINGS,
     worldr1="0",
     machine="a machine",
     devices={"sampling": "cpu", "judging": "cpu"},

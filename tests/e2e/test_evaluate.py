@@ -17,14 +17,15 @@ from merged_folder import merged_folder
 from torch import Tensor
 
 from worldr1.cli import main
-from worldr1.evaluate.folder import RECORDS_FILE, VIDEOS, EvaluationFolder
+from worldr1.evaluate.folder import MODELS_OWN, RECORDS_FILE, VIDEOS, EvaluationFolder
 from worldr1.evaluate.metrics.splat_fit import FitConfig
+from worldr1.evaluate.statistics.sampling import share_noise, unlike_settings
 from worldr1.evaluate.suites.suite import load_suite
 from worldr1.evaluate.suites.videos import Fitting
 from worldr1.shipped import shipped_adapter
 from worldr1.train.adapter_file import TrainedWith
-from worldr1.types import Gaussians, RenderedViews
-from worldr1.video_io import read_comment
+from worldr1.types import Gaussians, RenderedViews, Status
+from worldr1.video_io import read_comment, write_mp4
 
 Lines = pytest.CaptureFixture[str]
 TWO = ["evaluate", "--suite", "mini", "--limit", "2", "--set", "sampler.num_steps=2"]
@@ -119,8 +120,10 @@ def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(
     whole: Path, tmp_path: Path, capsys: Lines
 ) -> None:
     folder, out = tmp_path / "closed-model", tmp_path / "out"
-    assert main(["evaluate", "--export-suite", str(folder), "--suite", "mini", "--set", "clip.frames=17"]) == 0
+    assert main(["evaluate", "--export-suite", str(folder), "--suite", "mini"]) == 0
     assert capsys.readouterr().out == f"{folder}\n"
+    assert "17 frames of 96 x 64" in (folder / "README.md").read_text(), "the mini world's own clip"
+    assert len((folder / "poses" / "000.txt").read_text().splitlines()) == 1 + 17
     template = (folder / "manifest.jsonl").read_text().splitlines()
     for num in (1, 2):  # the manifest grows, and so does the evaluation
         (folder / "manifest.jsonl").write_text("\n".join(template[:num]) + "\n")
@@ -135,7 +138,7 @@ def test_an_exported_suite_comes_back_as_videos_with_the_same_figures(
     assert "sampling" not in told["seconds"]
 
 
-def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> None:
+def test_the_truth_and_the_rewards_own_model(whole: Path, tmp_path: Path, capsys: Lines) -> None:
     truth, own = tmp_path / "truth", tmp_path / "own"
     told = evaluate("evaluate", "--model", "truth", "--limit", "1", "--out", str(truth), capsys=capsys)
     assert told["title"] == "rendered truth" and told["valid_share"] == 1
@@ -147,6 +150,10 @@ def test_the_truth_and_the_rewards_own_model(tmp_path: Path, capsys: Lines) -> N
     assert f"warning: {sentence}" in printed.err and f"note: {sentence}" in printed.out
     facts = EvaluationFolder.load(own).facts
     assert facts.judged_by_reward and sentence in facts.notes
+    base, trained = EvaluationFolder.load(whole), EvaluationFolder.load(own)
+    assert base.facts.settings["shift"] == MODELS_OWN and trained.facts.settings["shift"] == 3, "in two words"
+    assert unlike_settings(base, trained) == () and share_noise(base, trained)
+    assert not share_noise(base, EvaluationFolder.load(truth))
     assert (
         facts.title == "mini + mini-r1" and facts.source["lora"] == "mini-r1" and len(facts.source["lora_sha256"]) == 64
     )
@@ -163,6 +170,29 @@ def test_a_real_models_videos_are_judged_without_weights(tiny_wan_folder: Path, 
     assert {"T1", "T2", "G"} <= {table["id"] for table in told["published"]["tables"]}
     records = EvaluationFolder.load(tmp_path / "out").records
     assert [record.sample for record in records] == [0, 1] and records[0].seed != records[1].seed
+
+
+def test_a_model_whose_every_clip_is_rejected_leaves_pages_without_numbers(tmp_path: Path, capsys: Lines) -> None:
+    """Grey pictures: there is no geometry, yet the probe has looked, and its numbers are of rejected clips alone."""
+    folder, outs = tmp_path / "grey", [tmp_path / "one", tmp_path / "two"]
+    assert main(["evaluate", "--export-suite", str(folder), "--suite", "mini"]) == 0
+    line = (folder / "manifest.jsonl").read_text().splitlines()[0]
+    (folder / "manifest.jsonl").write_text(f"{line}\n")
+    write_mp4(folder / json.loads(line)["file"], torch.full((17, 3, 64, 96), 0.5), upscale=4)
+    command = ["evaluate", "--videos", str(folder), "--suite", "mini", "--judge", "judge"]
+    assert main([*command, "--out", str(outs[0])]) == 0
+    assert "valid: 0.0% (1 rejected, 0 faults)" in capsys.readouterr().out
+    (rejected,) = EvaluationFolder.load(outs[0]).records
+    assert rejected.status is Status.REJECTED and "words" in rejected.measures
+    told = (outs[0] / "report.html").read_text()
+    assert "No clip is valid, so there is no number." in told and "By kind of prompt" not in told
+
+    shutil.copytree(outs[0], outs[1])
+    page = tmp_path / "compared.html"
+    assert main(["compare", *map(str, outs), "--out", str(page)]) == 0
+    assert "0 intervals in all" in capsys.readouterr().out
+    told = page.read_text()
+    assert "No clip is valid in both, so there is no difference." in told and "By kind of prompt" not in told
 
 
 def test_a_merged_model_is_evaluated_as_its_lora_was_trained(
@@ -236,7 +266,8 @@ def test_compare_evaluates_what_it_knows_by_name_and_leaves_a_report_that_is_who
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "base", "truth", "--limit", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["comparisons"][0]["against"] == "base"
+    assert told["comparisons"][0]["against"] == "base" and told["comparisons"][0]["paired_by"] == "prompt"
+    assert told["comparisons"][0]["sampled_differently"] == {}, "the truth is not sampled"
     base, truth = (EvaluationFolder.load(tmp_path / "evaluations" / f"mini-{name}") for name in ("base", "truth"))
     assert [len(folder.records) for folder in (base, truth)] == [1, 1]
     assert {"psnr_holdout_db", "psnr_all_db", "mvcs", "dis_motion_px", "words"} <= set(base.records[0].measures)

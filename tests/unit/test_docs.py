@@ -11,7 +11,10 @@ from typing import cast
 
 import pytest
 
+from worldr1.build import load_experiment
 from worldr1.cli import COMMANDS, Command
+from worldr1.cli.evaluate_sources import find_source
+from worldr1.evaluate.suites.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("integrations/*/*.md"))]
@@ -78,6 +81,34 @@ def test_named_tests_exist() -> None:
         file, _, name = test.partition("::")
         source = ROOT / "tests" / file
         assert source.is_file() and f"def {name}" in source.read_text(encoding="utf-8"), f"{page}: {test}"
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "suite", "times"),
+    [
+        ("wan2.1-1.3b", "world-r1-small", "paper", 2),  # T2 and E
+        ("wan2.1-14b", "world-r1-large", "paper", 1),
+        ("wan2.1-14b", "world-r1-large", "long", 1),
+    ],
+)
+def test_a_base_in_the_paper_s_tables_samples_as_its_recipe_s_lora(
+    model: str, recipe: str, suite: str, times: int
+) -> None:
+    """Of the commands in docs/evaluation.md, by what `evaluate` would write into the folder."""
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [row for row in text.splitlines() if row.startswith("|") and f"evaluate --suite {suite}" in row]
+    words = [found for row in rows for found in re.findall(rf"--model {model}((?: --set \S+?)+)`", row)]
+    assert len(words) == times
+    config = load_experiment(recipe)
+    expected = {"guidance": config.model.guidance, "dtype": config.model.dtype, "steps": config.sampler.num_steps}
+    expected |= {"strength": config.noise.strength, "transport": config.noise.transport, "shift": config.sampler.shift}
+    expected |= {"height": config.clip.height, "width": config.clip.width}
+    parser = argparse.ArgumentParser()
+    cast(Command, importlib.import_module("worldr1.cli.evaluate")).add_arguments(parser)
+    for some in words:
+        source = find_source(parser.parse_args(["--model", model, *some.split()]), load_suite(suite))
+        assert {name: source.settings[name] for name in expected} == expected
+        assert "parallax_strength" not in source.settings and config.noise.parallax_strength is None
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/camera.md", "docs/evaluation.md", "docs/reproducing.md"])

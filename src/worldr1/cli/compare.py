@@ -121,6 +121,7 @@ def _print(comparison: "FolderComparison") -> None:
         if folder.facts.judged_by_reward:
             print(f"warning: {folder.facts.title} is judged by its own reward; its numbers are no evidence")
     for other in comparison.others:
+        _print_unlike(comparison, other)
         named = [name for name in comparison.metrics if name in LABELS]
         console.print(_table(other, [(label_of(name).text, other.of(name)) for name in named], "", first.title))
         subsets = [(f"  {s.name.replace('_', ' ')}" if s.kind else s.name, s) for s in comparison.subsets]
@@ -143,13 +144,13 @@ def _table(other: "PairedComparison", rows: "list[tuple[str, Difference | None]]
     table = Table(box=None, pad_edge=False)
     table.add_column(title)
     for head in (first, other.folder.facts.title, "difference", "95 % interval", "won/tied/lost", "prompts"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=head == "difference")
     for name, d in rows:
         if d is None:
             continue
         label = label_of(d.metric)
         digits, better = label.decimals, label.better
-        verdict = "" if not (d.is_shown and better) else " better" if d.mean * better > 0 else " worse"
+        verdict = f" {word}" if (word := other.verdict(d)) else ""
         interval = f"{d.low:+.{digits}f} to {d.high:+.{digits}f}" if d.low > -float("inf") else "too few prompts"
         table.add_row(
             name,
@@ -161,6 +162,15 @@ def _table(other: "PairedComparison", rows: "list[tuple[str, Difference | None]]
             str(d.num),
         )
     return table
+
+
+def _print_unlike(comparison: "FolderComparison", other: "PairedComparison") -> None:
+    """What is not alike in the two beside their weights, and so in their pairs."""
+    titles = f"{comparison.first.facts.title} and {other.folder.facts.title}"
+    if other.unlike:
+        print(f"warning: {titles} were sampled differently: {', '.join(one.text for one in other.unlike)}")
+    if not other.by_clip:
+        print(f"{titles} are paired by prompt alone: their start noises differ")
 
 
 def _print_worst(comparison: "FolderComparison", other: "PairedComparison") -> None:

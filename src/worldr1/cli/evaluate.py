@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from worldr1.evaluate.suites.videos import FileJudge, SuiteVideo
 
 EXPORT_CLIP = (81, 480, 832)
-"""Frames, height and width of exported poses: Wan's."""
+"""Frames, height and width of exported poses: Wan's; the mini suite has its own (`backends.mini.CLIP_SIZE`)."""
 NAMED = {"base": (), "mini-r1": ("--lora", "mini-r1"), "truth": ("--model", "truth")}
 """What `worldr1 compare` evaluates by itself, on the mini suite: the words that say so here."""
 
@@ -152,9 +152,10 @@ def _write_report(folder: "EvaluationFolder", suite: Suite) -> Path:
 
 
 def _export(args: argparse.Namespace, suite: Suite) -> int:
+    from worldr1.backends.mini import CLIP_SIZE
     from worldr1.evaluate.suites.export import export_suite
 
-    frames, height, width = EXPORT_CLIP
+    frames, height, width = CLIP_SIZE if suite.mini else EXPORT_CLIP
     numbers = {"frames": suite.frames or frames, "height": height, "width": width}
     for text in args.set:
         key, _, value = text.partition("=")

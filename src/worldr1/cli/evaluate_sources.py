@@ -18,6 +18,7 @@ from worldr1.cli.progress import bar
 from worldr1.config import with_overrides
 from worldr1.digests import file_sha256
 from worldr1.errors import InputError
+from worldr1.evaluate.folder import MODELS_OWN
 from worldr1.evaluate.suites.suite import Suite
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
@@ -174,7 +175,7 @@ def _in_words(config: "ExperimentConfig", settings: Settings, seed: int) -> dict
         "strength": noise.strength,
         "transport": noise.transport,
         "steps": config.sampler.num_steps,
-        "shift": "the model's own" if settings.shift is None else settings.shift,
+        "shift": MODELS_OWN if settings.shift is None else settings.shift,
         "frames": clip.frames,
         "height": clip.height,
         "width": clip.width,

@@ -24,6 +24,8 @@ from worldr1.evaluate.records import VideoRecord, read_records, save_json
 
 FACTS_FILE, RECORDS_FILE = "evaluation.json", "records.jsonl"
 VIDEOS, REDRAWN, POINTS = "videos", "redrawn", "points"
+MODELS_OWN = "the model's own"
+"""Of `Facts.settings`: a shift that nobody gave; the videos' comments have the number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,6 +30,9 @@ MAX_ONE_SIDED = 4
 """Clips shown that only one of two models has valid."""
 TILES = ("psnr_holdout_db", "ssim_holdout", "rotation_error_deg", "translation_error", "mvcs_scale_free")
 MAX_TILES = 4
+NO_DIFFERENCE = (
+    '<p class="missing">No clip is valid in both, so there is no difference. Why is said with each clip.</p>'
+)
 MOVING = Subset("motion", MotionGroup.MOVING.value)
 
 
@@ -55,6 +58,9 @@ def write_comparison_page(
     sections = {"": _opening(comparison)}
     for other in comparison.others:
         against = "" if len(comparison.others) == 1 else f": {escape(other.folder.facts.title)}"
+        if all(d.counting is Counting.WORST for d in other.differences):
+            sections[f"The numbers{against}"] = NO_DIFFERENCE
+            continue
         sections[f"The numbers{against}"] = differences_table(comparison, other) + _how_to_read(comparison, other)
         tables = {label_of(name).text: subsets_table(comparison, other, name) for name in _chosen_first(comparison)}
         sections[f"By kind of prompt{against}"] = chooser(tables, "Number")
@@ -80,9 +86,22 @@ def _opening(comparison: FolderComparison) -> str:
         *(warnings(fact) for fact in facts),
     ]
     for other in comparison.others:
-        lines += [f'<p class="headline">{_headline(comparison, other)}</p>', _tiles(comparison, other)]
+        lines += [f'<p class="headline">{_headline(comparison, other)}</p>', _unlike(comparison, other)]
+        lines.append(_tiles(comparison, other))
     lines.append(validity_table(facts, comparison.validity))
     return "".join(lines)
+
+
+def _unlike(comparison: FolderComparison, other: PairedComparison) -> str:
+    """A box about the settings that differ; "" if none does."""
+    if not other.unlike:
+        return ""
+    titles = f"{escape(comparison.first.facts.title)} and {escape(other.folder.facts.title)}"
+    return (
+        f'<div class="unlike" role="note"><b>{titles} were sampled differently</b>: '
+        f"{escape(', '.join(one.text for one in other.unlike))}. What they differ in is of these settings as well as "
+        "of the weights; evaluate both with the same <code>--set</code> to tell the two apart.</div>"
+    )
 
 
 def _headline(comparison: FolderComparison, other: PairedComparison) -> str:
@@ -92,17 +111,17 @@ def _headline(comparison: FolderComparison, other: PairedComparison) -> str:
     worst = other.of(name, ALL, Counting.WORST)
     if whole is None:
         return f"<b>{title}</b>: no prompt has {escape(label_of(name).text)} with both models."
-    sentences = [f"<b>{title}</b>: {escape(label_of(name).text)} {_sentence(whole)}"]
+    sentences = [f"<b>{title}</b>: {escape(label_of(name).text)} {_sentence(other, whole)}"]
     if moving:
-        sentences.append(f"Where the camera moves: {_sentence(moving)}")
+        sentences.append(f"Where the camera moves: {_sentence(other, moving)}")
     if worst:
-        sentences.append(f"With invalid clips counted worst: {_sentence(worst)}")
-        if _favours(whole) > 0 and _favours(worst) <= 0:
+        sentences.append(f"With invalid clips counted worst: {_sentence(other, worst)}")
+        if whole.favours > 0 and worst.favours <= 0:
             sentences.append("<b>The gain on valid clips does not outweigh the clips that are lost.</b>")
     return " ".join(sentences)
 
 
-def _sentence(d: Difference) -> str:
+def _sentence(other: PairedComparison, d: Difference) -> str:
     decimals = label_of(d.metric).decimals
     text = f"{d.first:.{decimals}f} → {d.other:.{decimals}f}, {d.mean:+.{decimals}f}"
     if d.num < MIN_PAIRS:
@@ -110,13 +129,7 @@ def _sentence(d: Difference) -> str:
     text += f" (95 % interval {d.low:+.{decimals}f} to {d.high:+.{decimals}f}, {d.num} prompts)"
     if not d.is_shown:
         return f"{text}: no difference is shown."
-    return f"{text}: {'better' if _favours(d) > 0 else 'worse'}." if label_of(d.metric).better else f"{text}."
-
-
-def _favours(d: Difference) -> int:
-    """+1 if the interval says that the other model is better, -1 if worse, 0 if it says nothing."""
-    gain = d.mean * label_of(d.metric).better
-    return 0 if not d.is_shown else (gain > 0) - (gain < 0)
+    return f"{text}: {verdict}." if (verdict := other.verdict(d)) else f"{text}."
 
 
 def _tiles(comparison: FolderComparison, other: PairedComparison) -> str:
@@ -127,7 +140,7 @@ def _tiles(comparison: FolderComparison, other: PairedComparison) -> str:
         decimals = label_of(d.metric).decimals
         big = f"{d.mean:+.{decimals}f} <small>{d.first:.{decimals}f} → {d.other:.{decimals}f}</small>"
         won = f"{d.wins} won, {d.ties} tied, {d.losses} lost of {d.num} prompts" if label_of(d.metric).better else ""
-        made.append(tile(label_of(d.metric).text, big, interval_plot(d), won))
+        made.append(tile(label_of(d.metric).text, big, interval_plot(d, other.verdict(d)), won))
     mine, theirs = comparison.validity[0], comparison.validity[1 + comparison.others.index(other)]
     big = f"{theirs.share:.0%} <small>{escape(comparison.first.facts.title)}: {mine.share:.0%}</small>"
     made.append(tile("Valid clips", big, "", f"{len(other.lost)} lost and {len(other.won)} won against it"))

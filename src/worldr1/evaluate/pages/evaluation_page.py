@@ -54,10 +54,11 @@ def write_evaluation_report(
     found = estimates(records, seed=SEED)
     subsets = subsets_of(records)
     names = metric_names(records)
-    best = next((name for name in (*PSNR_NAMES, *names) if name in names and label_of(name).better), "")
+    shown = list(dict.fromkeys(e.metric for e in found))
+    known = shown or names  # rejected clips have numbers too, of which there is no mean
+    best = next((name for name in (*PSNR_NAMES, *known) if name in known and label_of(name).better), "")
     chosen = _chosen(folder, best)
     cards, data = clip_cards([folder], chosen, [best, *names], on_progress=on_progress)
-    shown = list(dict.fromkeys(e.metric for e in found))
     by_subset = {
         label_of(name).text: estimates_by_subset(found, name) for name in dict.fromkeys([best, *shown]) if name
     }

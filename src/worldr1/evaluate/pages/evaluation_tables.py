@@ -23,6 +23,7 @@ _HEADINGS = {
 }
 _REWARDED_BY = {None: "not known", "": "none"}
 _BY_MODEL = "°"
+NOTHING_PUBLISHED = '<p class="note">No paper has numbers for prompts like this suite\'s, so none stand here.</p>'
 _ARROWS = {1: ("↑", "higher is better"), -1: ("↓", "lower is better"), 0: ("", "")}
 
 
@@ -41,10 +42,10 @@ def differences_table(comparison: FolderComparison, other: PairedComparison) -> 
             continue
         if name not in LABELS and further not in rows:
             rows.append(further)
-        cells = [("name", "", f'<th scope="row">{_name(name)}</th>'), *_difference_cells(d, first, title, _reach([d]))]
+        cells = [("name", "", f'<th scope="row">{_name(name)}</th>'), *_difference_cells(other, d, first, _reach([d]))]
         if worst_too:
             worst = other.of(name, ALL, Counting.WORST)
-            cells.append(("worst", "invalid counted worst", _worst(d, worst)))
+            cells.append(("worst", "invalid counted worst", _worst(other, d, worst)))
         rows.append(html_row(cells))
     heads = ["", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
     heads += ["Invalid counted worst"] if worst_too else []
@@ -68,25 +69,26 @@ def subsets_table(comparison: FolderComparison, other: PairedComparison, name: s
         cells = [
             ("name", "", f'<th scope="row">{escape(_subset_name(d.subset))}</th>'),
             ("prompts", "prompts", str(d.num)),
-            *_difference_cells(d, first, title, scale),
+            *_difference_cells(other, d, first, scale),
         ]
         if worst_too:
-            cells.append(("worst", "invalid counted worst", _worst(d, worst_of[d.subset])))
+            cells.append(("worst", "invalid counted worst", _worst(other, d, worst_of[d.subset])))
         rows.append(html_row(cells))
     heads = ["", "Prompts", first, title, "Difference", "", "95 % interval", "Won, tied, lost"]
     heads += ["Invalid counted worst"] if worst_too else []
     return html_table("numbers", heads, "".join(rows))
 
 
-def _difference_cells(d: Difference, first: str, title: str, scale: float) -> list[tuple[str, str, str]]:
-    """Both models' means and what stands behind them. first, title: the models'; scale: of the plotted interval."""
+def _difference_cells(other: PairedComparison, d: Difference, first: str, scale: float) -> list[tuple[str, str, str]]:
+    """Both means and what stands behind them. first: the first model's title; scale: of the plotted interval."""
+    verdict = other.verdict(d)
     return [
         ("value", first, _number(d.first, d.metric)),
-        ("value", title, _number(d.other, d.metric)),
-        ("change", "difference", _change(d)),
-        ("plot", "", interval_plot(d, scale)),
+        ("value", other.folder.facts.title, _number(d.other, d.metric)),
+        ("change", "difference", _change(d, verdict)),
+        ("plot", "", interval_plot(d, verdict, scale)),
         ("interval", "95 % interval", _interval(d.low, d.high, d.num, d.metric)),
-        ("record", "won, tied, lost", _record(d)),
+        ("record", "won, tied, lost", _record(d, verdict)),
     ]
 
 
@@ -137,9 +139,11 @@ def estimates_table(estimates: Sequence[Estimate], subsets: Sequence[Subset]) ->
 
 
 def estimates_by_subset(estimates: Sequence[Estimate], name: str) -> str:
-    """One number over every subset, with its interval drawn."""
+    """One number over every subset, with its interval drawn; "" if no valid clip has it."""
     found = [e for e in estimates if e.metric == name]
     finite = [x for e in found for x in (e.low, e.mean, e.high) if math.isfinite(x)]
+    if not finite:
+        return ""
     low, high = min(finite), max(finite)
     margin = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
     rows, kind = [], ""
@@ -198,12 +202,12 @@ def catalogue_table(names: Iterable[str], facts: Sequence[Facts]) -> str:
 
 
 def published_tables(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of papers by table, never measured here and in no comparison; "" without any.
+    """Rows of papers by table, never measured here and in no comparison; a sentence without any.
 
     A row: "model", "table", "source", "note" (texts, each may be missing) and "values": numbers by their titles.
     """
     if not rows:
-        return ""
+        return NOTHING_PUBLISHED
     made = [
         '<p class="missing">From papers: other prompts, other videos, often another judge. They stand here for '
         "orientation and are in no difference, win or loss.</p>"
@@ -263,17 +267,15 @@ def _number(value: float, name: str) -> str:
     return f"{value:.{label_of(name).decimals}f}"
 
 
-def _verdict(d: Difference) -> str:
-    better = label_of(d.metric).better
-    if not d.is_shown or not better:
-        return "neutral"
-    return "better" if d.mean * better > 0 else "worse"
+def _colour(verdict: str) -> str:
+    """CSS class of what `PairedComparison.verdict` says: only what lost clips do not explain has a colour."""
+    return verdict if verdict in ("better", "worse") else "neutral"
 
 
-def _change(d: Difference) -> str:
-    text, verdict = f"{d.mean:+.{label_of(d.metric).decimals}f}", _verdict(d)
-    if verdict != "neutral":
-        text = f'<span class="{verdict}">{text} {verdict}</span>'
+def _change(d: Difference, verdict: str) -> str:
+    text = f"{d.mean:+.{label_of(d.metric).decimals}f}"
+    if verdict:
+        text = f'<span class="{_colour(verdict)}">{text} {verdict}</span>'
     star = ' <abbr class="holm" title="still shown if all intervals of this page shall hold together (Holm)">✱</abbr>'
     return f"{f'<b>{text}</b>' if d.is_shown else text}{star if d.survives else ''}"
 
@@ -294,19 +296,24 @@ def _mean(e: Estimate) -> str:
     return f'<b>{_number(e.mean, e.metric)}</b> <span class="small">{interval}</span>'
 
 
-def _record(d: Difference) -> str:
-    """Wins, ties and losses as numbers and as a bar; "" for a number that is neither good nor bad."""
+def _record(d: Difference, verdict: str) -> str:
+    """Wins, ties and losses as numbers and as a bar; "" for a number that is neither good nor bad.
+
+    The bar has no colours where the verdict holds on valid clips alone: prompts were won there by losing others.
+    """
     if not label_of(d.metric).better:
         return ""
     parts = (("better", d.wins), ("tie", d.ties), ("worse", d.losses))
     bar = "".join(f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in parts if count)
-    return f'{d.wins} / {d.ties} / {d.losses}<span class="wtl" aria-hidden="true">{bar}</span>'
+    kind = "wtl" if verdict in ("", "better", "worse") else "wtl pale"
+    return f'{d.wins} / {d.ties} / {d.losses}<span class="{kind}" aria-hidden="true">{bar}</span>'
 
 
-def _worst(valid: Difference, worst: Difference | None) -> str:
+def _worst(other: PairedComparison, valid: Difference, worst: Difference | None) -> str:
     if worst is None:
         return '<span class="small">the same</span>' if label_of(valid.metric).better else ""
-    return f'{_change(worst)} <span class="small">({_interval(worst.low, worst.high, worst.num, worst.metric)})</span>'
+    interval = _interval(worst.low, worst.high, worst.num, worst.metric)
+    return f'{_change(worst, other.verdict(worst))} <span class="small">({interval})</span>'
 
 
 def _reach(differences: Iterable[Difference]) -> float:
@@ -317,10 +324,10 @@ def _reach(differences: Iterable[Difference]) -> float:
     return max(ends, default=0.0) * 1.06 or 1.0
 
 
-def interval_plot(d: Difference, reach: float | None = None) -> str:
-    """SVG. reach: how far to either side of 0 it shows; as far as this difference needs if None."""
+def interval_plot(d: Difference, verdict: str, reach: float | None = None) -> str:
+    """SVG. verdict: `PairedComparison.verdict`; reach: to either side of 0, as far as this difference needs if None."""
     reach = _reach([d]) if reach is None else reach
-    return _plot(d.mean, d.low, d.high, -reach, reach, _verdict(d), zero=True)
+    return _plot(d.mean, d.low, d.high, -reach, reach, _colour(verdict), zero=True)
 
 
 def _plot(mean: float, low: float, high: float, start: float, end: float, verdict: str, *, zero: bool) -> str:

@@ -60,6 +60,12 @@ class Difference:
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def favours(self) -> int:
+        """+1 if the interval says that the other model is better, -1 if worse, 0 if it says nothing."""
+        gain = self.mean * label_of(self.metric).better
+        return 0 if not self.is_shown else (gain > 0) - (gain < 0)
+
     def as_json(self) -> dict[str, Any]:
         """Plain values; numbers that do not exist are None."""
         return {

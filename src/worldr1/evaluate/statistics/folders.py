@@ -25,6 +25,7 @@ from worldr1.evaluate.statistics.differences import (
 )
 from worldr1.evaluate.statistics.intervals import CONFIDENCE, holm
 from worldr1.evaluate.statistics.pairs import Pairs
+from worldr1.evaluate.statistics.sampling import Unlike, unlike_settings
 from worldr1.evaluate.statistics.subsets import ALL, Subset, metric_names, subsets_of
 from worldr1.evaluate.statistics.values import PSNR_NAMES
 from worldr1.types import Status
@@ -56,6 +57,8 @@ class PairedComparison:
     folder: EvaluationFolder
     by_clip: bool
     """Pairs have prompt, sample and start noise in common; else the prompt only."""
+    unlike: tuple[Unlike, ...]
+    """Settings that the two were sampled with differently."""
     differences: tuple[Difference, ...]
     margins: Mapping[str, float]
     """By number with a direction: the difference up to which a prompt is a tie, in its own unit."""
@@ -71,6 +74,17 @@ class PairedComparison:
         """One difference; None if nothing has it."""
         wanted = (metric, subset, counting)
         return next((d for d in self.differences if (d.metric, d.subset, d.counting) == wanted), None)
+
+    def verdict(self, d: Difference) -> str:
+        """Of one of `differences`: "better", "worse", or "" if its interval says neither.
+
+        "better on valid clips" ("worse ..."): with invalid clips counted worst the interval does not say so.
+        """
+        if not d.favours:
+            return ""
+        word = "better" if d.favours > 0 else "worse"
+        worst = self.of(d.metric, d.subset, Counting.WORST)
+        return word if worst is None or worst.favours == d.favours else f"{word} on valid clips"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +133,7 @@ class FolderComparison:
                     "title": other.folder.facts.title,
                     "against": self.first.facts.title,
                     "paired_by": "prompt, sample and start noise" if other.by_clip else "prompt",
+                    "sampled_differently": {name: [here, there] for name, here, there in other.unlike},
                     "tie_margins": dict(other.margins),
                     "differences": [d.as_json() for d in other.differences],
                     "gains": [change.as_json() for change in other.gains],
@@ -224,6 +239,7 @@ def _compare(
     return PairedComparison(
         folder=other,
         by_clip=pairs.by_clip,
+        unlike=unlike_settings(first, other),
         differences=tuple(made),
         margins=margins,
         gains=tuple(change for change in reversed(changes) if change.difference * better > 0)[:NUM_EXTREMES],

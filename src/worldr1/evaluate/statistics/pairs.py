@@ -10,6 +10,7 @@ from torch import Tensor
 
 from worldr1.evaluate.folder import EvaluationFolder
 from worldr1.evaluate.records import VideoRecord
+from worldr1.evaluate.statistics.sampling import share_noise
 from worldr1.evaluate.statistics.values import valid_value
 
 Key = tuple[int, bool]
@@ -41,8 +42,7 @@ class Pairs:
     def __init__(self, first: EvaluationFolder, other: EvaluationFolder) -> None:
         here, there = ({record.key: record for record in folder.records} for folder in (first, other))
         seeds = [(here[key].seed, there[key].seed) for key in here if key in there]
-        made_here = all("videos" not in folder.facts.source for folder in (first, other))
-        self.by_clip = made_here and all(a == b for a, b in seeds)
+        self.by_clip = share_noise(first, other) and all(a == b for a, b in seeds)
         samples = min(first.facts.samples, other.facts.samples)
         self.clips: dict[tuple[int, bool, int], tuple[VideoRecord | None, VideoRecord | None]] = {
             key: (here.get(key), there.get(key))
