@@ -173,8 +173,11 @@ def test_too_little_memory_is_one_sentence(
         (["--model", "no-such-model", "--weights", "random"], "choose one of wan2.1-1.3b, wan2.1-14b, cogvideox1.5-5b"),
         (["--negative-prompt", "the floor", "--guidance", "1"], "guidance 1 is none: leave it out"),
         (["--model", "cogvideox", "--shift", "3"], "CogVideoX has a schedule of its own, which no shift changes"),
-        (["--model", "cogvideox", "--lora", "adapter.safetensors"], "cogvideox is CogVideoX: give the model that it"),
-        (["--model", "cogvideox1.5-5b", "--lora", "adapter.safetensors"], "5b is CogVideoX: give the model that it was"),
+        (["--model", "cogvideox", "--lora", "adapter.safetensors"], "cogvideox is CogVideoX: give the model"),
+        (
+            ["--model", "cogvideox1.5-5b", "--lora", "adapter.safetensors"],
+            "5b is CogVideoX: give the model that it was",
+        ),
     ],
 )
 def test_refusals(

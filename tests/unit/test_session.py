@@ -109,9 +109,11 @@ def test_the_line_says_what_became_of_the_check_of_the_text_cache(
 ) -> None:
     trainer = build_trainer(tiny_wan_folder, FakeReward(*SCORES))
     text = TextOptions(keep=False, cache_folder=tmp_path / "cache", max_length=16)
-    trainer.policy.prompts = WanPolicy.from_folder(tiny_wan_folder, text=text).prompts
+    policy = trainer.policy
+    assert isinstance(policy, WanPolicy)
+    policy.prompts = WanPolicy.from_folder(tiny_wan_folder, text=text).prompts
     texts = [prompt.text for prompt in (*trainer.prompts.main, *trainer.prompts.dynamic)]
-    trainer.policy.prompts.prepare(texts[: stored * len(texts) // 2])
+    policy.prompts.prepare(texts[: stored * len(texts) // 2])
     made, said = session(trainer, tmp_path / "run", "train.updates=1")
     with made.log:
         made._encode_prompts()

@@ -145,8 +145,8 @@ def _read_fitting(lora: Path, model: "ModelConfig") -> "AdapterInfo":
     adapter, state = read_adapter(lora)
     if is_cogvideox(model):
         raise InputError(
-            f"{lora} was trained on {adapter.base}, and adapters fit Wan models only; {model.folder} is CogVideoX: give "
-            "the model that it was trained on, or leave out the LoRA."
+            f"{lora} was trained on {adapter.base}, adapters fit Wan models only, and {model.folder} is CogVideoX: "
+            "give the model that it was trained on, or leave out the LoRA."
         )
     shape = _shape(model.folder)
     if shape is not None:  # a folder without it is refused in its own words when it is loaded

@@ -48,18 +48,14 @@ def advise(recipe: str, load: Load, card: Card, *, gpus: int, hours: float) -> A
     return next((advice for advice in found if advice is not None), None)
 
 
-def _advise(
-    recipe: str, load: Load, card: Card, sacrifices: Sacrifices, gpus: int, hours: float
-) -> Advice | None:
+def _advise(recipe: str, load: Load, card: Card, sacrifices: Sacrifices, gpus: int, hours: float) -> Advice | None:
     for sacrifice in sacrifices:
         harmless = _harmless(load(sacrifice))
         if not _plan(recipe, load, (*sacrifice, *harmless), card, gpus, hours).fits:
             continue
         for number in range(len(harmless) + 1):
             tried = (
-                Advice(
-                    words=words, plan=_plan(recipe, load, words, card, gpus, hours), same_training=not sacrifice
-                )
+                Advice(words=words, plan=_plan(recipe, load, words, card, gpus, hours), same_training=not sacrifice)
                 for words in ((*sacrifice, *chosen) for chosen in combinations(harmless, number))
             )
             if fitting := [advice for advice in tried if advice.plan.fits]:
