@@ -123,11 +123,11 @@ def test_gpus_share_the_groups_and_hours_buy_updates() -> None:
 
 
 def test_seconds_are_calls_times_what_an_update_does() -> None:
-    """Of 48 groups of 8 videos in six flights, on two GPUs: 24 groups each, in three."""
-    found = plan("train.groups_in_flight=8", "reward.placement=swap", gpus=2)
+    """Of 48 groups of 8 videos, on two GPUs: 24 groups each, in whatever flights; scored six videos a call."""
+    found = plan("train.groups_in_flight=8", "reward.placement=swap", "reward.batch=6", gpus=2)
     seconds, calls, videos = found.seconds, found.per_call, 24 * 8
     sampled = sum(k + 1 + 8 * (19 - k) for k in range(2, 10)) / 8
-    swapping = 3 * sum(model.num_bytes for model in PROFILES["paper"]) / 20e9
+    swapping = 24 * 8 / 6 * sum(model.num_bytes for model in PROFILES["paper"]) / 20e9
     assert seconds.rollout == pytest.approx(24 * sampled * calls["velocity"])
     assert seconds.decode == pytest.approx(videos * calls["decode"])
     assert seconds.reward == pytest.approx(videos * calls["reward"] + swapping)
