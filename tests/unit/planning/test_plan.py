@@ -91,7 +91,7 @@ def test_the_reward_models_are_counted_where_they_are_placed(profile: str) -> No
     batched = plan(f"reward.profile={profile}", "reward.placement=swap", "reward.batch=4")
     moving, fewer = (p.seconds.reward - resident.seconds.reward for p in (swap, batched))
     videos = 48 * 8
-    assert moving == pytest.approx(videos * sum(m.num_bytes for m in PROFILES[profile]) / 20e9), "for every call"
+    assert moving == pytest.approx(videos * weights * 2**30 / 20e9), "for every call"
     assert fewer == pytest.approx(moving / 4)
     without = plan("reward.profile=mini")
     assert without.seconds.reward == 0 and without.memory.always["reward models"] == 0
