@@ -12,7 +12,8 @@ Sections (`--only`; all of them by default, of CogVideoX forward and decode alon
 - decode: one video, fp32 and bfloat16 arithmetic, one latent frame and five at a time, and in tiles.
 - train: forward and backward of one latent with a LoRA of rank 32, its products in float32 and in the base's dtype,
   with and without gradient checkpointing, beside what `training_memory` predicts.
-- merge: a LoRA merged for good against the base, called in turns: the same graph, so the ratio should be 1.
+- merge: a LoRA merged for good against the base: whether their graphs are equal (names and classes of all modules,
+  names, shapes and dtypes of all parameters), and their seconds in turns, ten times at least: the ratio should be 1.
 
 Every section alone fits into ten minutes on an H200 with wan2.1-1.3b; the compiled ones take most of them. Seconds are
 the median of `--repeats` after two calls to warm up; peak memory is torch's, weights included. What does not fit
@@ -52,6 +53,8 @@ MATH_TOKENS = 2**13
 GUIDANCE = 5.0
 SIGMA = 0.6
 RANK = 32
+PAIRS = 10
+"""A merged LoRA and its base are compared so often at least."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,12 +168,18 @@ def with_lora(setting: Setting, *, base_products: bool, **options: Any) -> Case:
     case = wan(setting, **options)
     generator = make_generator(0, "benchmark")
     parameters = prepare_trainable(case.policy.transformer, "lora", lora=LoraConfig(rank=RANK), generator=generator)
-    for name, parameter in parameters.items():
-        if ".lora_B." in name:
-            nn.init.normal_(parameter.data, std=0.01, generator=generator)
+    fill_b(parameters, generator)
     if base_products:
         compute_in_base_dtype(case.policy.transformer)
     return case
+
+
+def fill_b(parameters: Mapping[str, Tensor], generator: torch.Generator) -> None:
+    """Gives the LoRA's B values, without which it changes nothing. generator: a CPU one, wherever the model is."""
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if ".lora_B." in name:  # drawn on the CPU: torch refuses a CPU generator for a tensor of a GPU
+                parameter.copy_(0.01 * torch.randn(parameter.shape, generator=generator, device="cpu"))
 
 
 def noise(shape: tuple[int, ...], setting: Setting) -> Tensor:
@@ -337,19 +346,50 @@ def train(setting: Setting) -> list[Row]:
 
 
 def merge(setting: Setting) -> list[Row]:
-    """The base and a merged LoRA, in turns."""
+    """The base and a merged LoRA, in turns, each first as often as second."""
     base, merged = wan(setting), with_lora(setting, base_products=False)
     unmerged = measure(setting, "forward, LoRA beside the base", merged.velocity)
     merge_for_good(merged.policy.transformer)
+    graphs = compare_graphs(base.policy.transformer, merged.policy.transformer)
     difference = float((base.velocity() - merged.velocity()).abs().mean())
-    seconds = [(timed(setting, base.velocity), timed(setting, merged.velocity)) for _ in range(setting.repeats + 2)][2:]
+    seconds = in_turns(setting, base.velocity, merged.velocity)
     medians = [statistics.median(times) for times in zip(*seconds, strict=True)]
-    ratio = f"merged / base = {medians[1] / medians[0]:.4f}; mean difference of their velocities {difference:.3f}"
+    ratios = sorted(second / first for first, second in seconds)
+    ratio = (
+        f"merged / base = {medians[1] / medians[0]:.4f} (of {len(ratios)} pairs {ratios[0]:.4f} to {ratios[-1]:.4f}); "
+        f"mean difference of their velocities {difference:.3f}"
+    )
     return [
-        Row(what="forward, base", seconds=medians[0], peak_bytes=0.0, note=""),
+        Row(what="forward, base", seconds=medians[0], peak_bytes=0.0, note=graphs),
         Row(what="forward, LoRA merged", seconds=medians[1], peak_bytes=0.0, note=ratio),
         unmerged,
     ]
+
+
+def in_turns(setting: Setting, first: Callable[[], object], second: Callable[[], object]) -> list[tuple[float, float]]:
+    """Seconds of both, `PAIRS` times at least, after two calls of each; every other time the second comes first."""
+    for work in (first, second, first, second):
+        timed(setting, work)
+    pairs = []
+    for number in range(max(setting.repeats, PAIRS)):
+        if number % 2:
+            late = timed(setting, second)
+            pairs.append((timed(setting, first), late))
+        else:
+            pairs.append((timed(setting, first), timed(setting, second)))
+    return pairs
+
+
+def compare_graphs(a: nn.Module, b: nn.Module) -> str:
+    """Whether two networks have the same modules and parameters, in words."""
+    modules = [{name: type(module).__name__ for name, module in network.named_modules()} for network in (a, b)]
+    parameters = [{name: (p.shape, p.dtype) for name, p in network.named_parameters()} for network in (a, b)]
+    if modules[0] == modules[1] and parameters[0] == parameters[1]:
+        return f"graphs equal: {len(modules[0])} modules, {len(parameters[0])} parameters"
+    counts = " and ".join(f"{len(m)} modules, {len(p)} parameters" for m, p in zip(modules, parameters, strict=True))
+    pairs = ((one.items(), two.items()) for one, two in (modules, parameters))
+    first = min(name for one, two in pairs for name, _ in one ^ two)
+    return f"graphs DIFFER: {counts} (first {first})"
 
 
 SECTIONS = {

@@ -86,7 +86,8 @@ def _sde(index: int) -> tuple[str, str]:
 
 
 _ONE_OF_FOUR = ("train.groups_per_update=1", "train.group_size=4")
-_REAL = ("reward.custom=none", "reward.profile=paper", *(f"reward.models.{role}=random" for role in ROLES))
+_RANDOM_MODELS = ("reward.custom=none", *(f"reward.models.{role}=random" for role in ROLES))
+_REAL = (*_RANDOM_MODELS, "reward.profile=paper")
 PRESETS: Mapping[str, Preset] = {
     "1.3b": Preset(
         recipe="world-r1-small", words=("model.guidance=1.0", *_ONE_OF_FOUR, *_sde(5)), updates=3, resumed=True
@@ -108,6 +109,14 @@ PRESETS: Mapping[str, Preset] = {
     "small-24gb": Preset(
         recipe="small-24gb", words=("train.groups_per_update=2", *_sde(5)), updates=2, resumed=True, emulate_gib=24.0
     ),
+    "small-24gb-rewards": Preset(
+        recipe="small-24gb",
+        words=(
+            "train.groups_per_update=2", *_sde(5), *_RANDOM_MODELS, "reward.profile=light", "reward.placement=swap",
+        ),
+        updates=2,
+        emulate_gib=24.0,
+    ),
     "1.3b-rewards": Preset(
         recipe="world-r1-small", words=("model.guidance=1.0", *_ONE_OF_FOUR, *_sde(5), *_REAL), updates=3
     ),
@@ -126,8 +135,9 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }  # fmt: skip
 """All on one H200: no guidance and no checkpointing; guidance in two calls, the LoRA merged for the ODE steps; guidance
-in one batch of two; the large model; the small card; every reward model of the paper (random weights), beside the
-policy and on another GPU; all that makes it fast, whose first update compiles."""
+in one batch of two; the large model; the small card, and with its own reward models (random weights), in host memory
+while they do not score; every reward model of the paper (random weights), beside the policy and on another GPU; all
+that makes it fast, whose first update compiles."""
 
 
 # ------------------------------------------------------------------------------------------------------------ measured

@@ -39,7 +39,7 @@ def load(folder: Path) -> Any:
     spec = importlib.util.spec_from_file_location("official_camera_trajectory_utils", folder / SOURCE)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["rp"] = _rp()
+    sys.modules["rp"] = stand_in()
     spec.loader.exec_module(module)
     return module
 
@@ -69,8 +69,8 @@ def first_steps(folder: Path, move: str, num_steps: int) -> list[Callable[[], ob
     return [partial(step, before, after) for before, after in pairwise(cameras)]
 
 
-def _rp() -> types.ModuleType:
-    """The four functions of `rp` that the official file calls, with the arguments that it gives."""
+def stand_in() -> types.ModuleType:
+    """The four functions of `rp` that the official file calls, with the arguments that it gives, on any device."""
     module = types.ModuleType("rp")
     for function in (xy_torch_matrices, torch_resize_image, torch_remap_image, torch_scatter_add_image):
         setattr(module, function.__name__, function)
@@ -98,8 +98,9 @@ def torch_remap_image(image: Tensor, x: Tensor, y: Tensor, *, relative: bool, in
     """image[C, y + row, x + column], 0 outside."""
     assert relative
     _, height, width = image.shape
-    x = (x + torch.arange(width, dtype=x.dtype)) * (2 / (width - 1)) - 1
-    y = (y + torch.arange(height, dtype=y.dtype)[:, None]) * (2 / (height - 1)) - 1
+    place: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
+    x = (x + torch.arange(width, **place)) * (2 / (width - 1)) - 1
+    y = (y + torch.arange(height, **place)[:, None]) * (2 / (height - 1)) - 1
     grid = torch.stack((x, y), dim=-1).to(image.dtype)
     return torch.nn.functional.grid_sample(image[None], grid[None], mode=interp, align_corners=True)[0]
 
@@ -123,9 +124,10 @@ def torch_scatter_add_image(
     height, width = height or in_height, width or in_width
     column, row = x.long(), y.long()
     if relative:
-        column, row = column + torch.arange(in_width), row + torch.arange(in_height)[:, None]
+        column = column + torch.arange(in_width, device=image.device)
+        row = row + torch.arange(in_height, device=image.device)[:, None]
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     pixels = image.flatten(1).T[inside.flatten()]
-    sums = torch.zeros(height * width, channels, dtype=image.dtype)
+    sums = torch.zeros(height * width, channels, dtype=image.dtype, device=image.device)
     sums.index_add_(0, (row * width + column)[inside], pixels)
     return sums.T.reshape(channels, height, width)

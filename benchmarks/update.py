@@ -31,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from worldr1.assembly import training_prompts
+from worldr1.backends.swapping import Swapped
 from worldr1.build import ExperimentConfig, build_policy, build_reward, check_clip, choose_device, load_experiment
 from worldr1.rewards import composite
 from worldr1.seeding import make_generator
@@ -147,18 +148,26 @@ def count(stages: Stages) -> Iterator[None]:
 
 
 def reward_stages(reward: Any) -> list[tuple[Any, str, str]]:
-    """Owner, name and stage of the methods that a `CompositeReward` spends its time in."""
+    """Owner, name and stage of the methods that a `CompositeReward` spends its time in.
+
+    Models that are swapped in and out are told apart by what is inside, and their transfers are a stage of its own.
+    """
+
+    def kind(model: Any) -> type:
+        return type(model.model) if isinstance(model, Swapped) else type(model)
+
     return [
         (reward, "_measure_input", "input checks, image gradient"),
         (reward, "_lift", "3D model"),
-        (type(reward.reconstructor), "__call__", "3D model"),
+        (kind(reward.reconstructor), "__call__", "3D model"),
         (reward, "_follow", "camera path"),
         (reward, "_redraw", "re-rendering: Gaussians and images"),
         (reward, "_criticise", "off-path view: Gaussians and images"),
-        (type(reward.critic), "__call__", "critic"),
+        (kind(reward.critic), "__call__", "critic"),
         (reward, "_rate", "quality"),
-        (type(reward.perceptual), "__call__", "perceptual distance"),
+        (kind(reward.perceptual), "__call__", "perceptual distance"),
         (composite, "render_jobs", "renderer"),
+        (Swapped, "_fetch", "models moved in"),
     ]
 
 

@@ -21,7 +21,15 @@ from worldr1.backends.mini import (
     load_reconstructor,
     mini_weights,
 )
-from worldr1.backends.models import MINI, ModelConfig, VideoModel, compile_model, load_model, model_needs
+from worldr1.backends.models import (
+    MINI,
+    ModelConfig,
+    VideoModel,
+    compile_model,
+    is_cogvideox,
+    load_model,
+    model_needs,
+)
 from worldr1.backends.published_files import Need
 from worldr1.backends.swapping import Swapped
 from worldr1.backends.wan import WanPolicy
@@ -183,9 +191,10 @@ def build_policy(
 
     Raises InputError for an unusable folder or file.
     """
-    policy = _load(model, device, base_device)
-    if not isinstance(policy, WanPolicy):
+    if is_cogvideox(model):  # before its gigabytes are fetched
         raise InputError(f"{model.folder} is a CogVideoX model, which only generates; choose a Wan 2.1 model.")
+    policy = _load(model, device, base_device)
+    assert isinstance(policy, WanPolicy), "the other kind was refused"
     if lora is not None:
         info = load_adapter(lora, policy.transformer, model=model.folder)
         if info.guidance != model.guidance:
@@ -203,12 +212,10 @@ def build_generator(model: ModelConfig, device: str, *, lora: Path | None = None
 
     Raises InputError for an unusable folder or file.
     """
+    if lora is not None and is_cogvideox(model):
+        raise InputError(f"Adapters are trained on Wan models, and {model.folder} is CogVideoX: leave out the LoRA.")
     generator = _load(model, device)
     if lora is not None:
-        if not isinstance(generator, WanPolicy):
-            raise InputError(
-                f"Adapters are trained on Wan models, and {model.folder} is CogVideoX: leave out the LoRA."
-            )
         load_adapter(lora, generator.transformer, model=model.folder)
         merge_for_good(generator.transformer)
     compile_model(generator, model)

@@ -48,7 +48,7 @@ from worldr1.train.checkpoint_writer import CheckpointWriter
 from worldr1.train.lora import base_model
 from worldr1.train.ranks import Ranks, RanksApart
 from worldr1.train.runlog import RunLog, check_is_no_run, read_metrics
-from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache
+from worldr1.train.startup import RatioLimits, StartupChecks, check_text_cache, text_check_in_words
 from worldr1.train.stopping import Look, best_look
 from worldr1.train.trainer import Metrics, Trainer
 from worldr1.types import Status
@@ -68,6 +68,7 @@ class Session:
         self.console = Console(stderr=True, quiet=not ranks.is_first)
         self.watch = judge_watch(config.train.judge, run_dir, trainer)
         self.monitor = Monitor(config, run_dir, log, trainer, lambda line: self.console.print(line, markup=False))
+        self._text_check = ""
         # before a resume
         self.seconds: float = ranks.share(lambda: fsum(row["seconds"] for row in read_metrics(run_dir)))
 
@@ -180,9 +181,16 @@ class Session:
         sets = self.trainer.prompts
         texts = [prompt.text for prompt in (*sets.main, *sets.dynamic, *self.test, *self.judge_prompts)]
 
+        agreed: list[str] = []
+
+        def examine(prompt: str, stored: Tensor, encoded: Tensor) -> None:
+            check_text_cache(prompt, stored, encoded)
+            agreed.append(prompt)
+
         def encode() -> None:
             with self._bar("prompts", len(texts)) as show:
-                self.policy.prepare_prompts(texts, on_progress=show, examine=check_text_cache)
+                encoded = self.policy.prepare_prompts(texts, on_progress=show, examine=examine)
+            self._text_check = text_check_in_words(encoded, agreed=bool(agreed))
 
         self.ranks.together(encode if self.ranks.local_rank == 0 else lambda: None)
 
@@ -222,7 +230,9 @@ class Session:
         saved = trainer.updates_done
         writer = CheckpointWriter(self.run_dir, recipe=dump_toml(self.config), keep_last=config.keep_last)
         say = partial(self.console.print, markup=False)
-        checks = StartupChecks(self._ratio_limits(), resumed=saved > 0, say=say, gather=ranks.gather)
+        checks = StartupChecks(
+            self._ratio_limits(), resumed=saved > 0, say=say, gather=ranks.gather, text=self._text_check
+        )
 
         def record(metrics: Metrics) -> None:
             def write() -> None:

@@ -247,6 +247,14 @@ def test_what_cannot_be_evaluated_is_one_sentence(arguments: list[str], sentence
     assert sentence in error and "Traceback" not in error
 
 
+def test_a_lora_is_no_cogvideox_models(published_cogvideox_folder: Path, tmp_path: Path, capsys: Lines) -> None:
+    """Its shift, which nobody gave, is not spoken of."""
+    command = ["evaluate", "--model", str(published_cogvideox_folder), "--lora", "mini-r1", "--suite", "paper"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "adapter.safetensors was trained on mini" in line and "is CogVideoX: give the model that it was" in line
+
+
 def test_an_optimisation_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Lines) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["evaluate", "--fit", "--out", str(tmp_path / "out")]) == 2

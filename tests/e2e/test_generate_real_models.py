@@ -12,7 +12,7 @@ from worldr1.backends import models
 from worldr1.backends.wan import WanPolicy
 from worldr1.cli import filming, main
 from worldr1.seeding import make_generator
-from worldr1.train.adapter_file import AdapterInfo, LoraConfig, save_adapter
+from worldr1.train.adapter_file import AdapterInfo, LoraConfig, TrainedWith, save_adapter
 from worldr1.train.lora import add_lora, lora_parameters, lora_state
 from worldr1.video_io import read_comment, read_mp4
 
@@ -21,6 +21,7 @@ Lines = pytest.CaptureFixture[str]
 PROMPT = "Camera push in. A red ball on the floor."
 SIZE = ["--frames", "9", "--height", "32", "--width", "48", "--steps", "2"]
 WAN = ["generate", "--prompt", PROMPT, *SIZE]
+TRAINED = TrainedWith(transport="canvas", strength=1.0, shift=3.0, steps=2, frames=9, height=32, width=48)
 
 
 def _digest(path: Path) -> str:
@@ -172,8 +173,11 @@ def test_too_little_memory_is_one_sentence(
         (["--model", "no-such-model", "--weights", "random"], "choose one of wan2.1-1.3b, wan2.1-14b, cogvideox1.5-5b"),
         (["--negative-prompt", "the floor", "--guidance", "1"], "guidance 1 is none: leave it out"),
         (["--model", "cogvideox", "--shift", "3"], "CogVideoX has a schedule of its own, which no shift changes"),
-        (["--model", "cogvideox", "--lora", "adapter.safetensors"], "leave out the LoRA"),
-        (["--model", "cogvideox1.5-5b", "--lora", "adapter.safetensors"], "leave out the LoRA"),  # nothing is fetched
+        (["--model", "cogvideox", "--lora", "adapter.safetensors"], "cogvideox is CogVideoX: give the model"),
+        (
+            ["--model", "cogvideox1.5-5b", "--lora", "adapter.safetensors"],
+            "5b is CogVideoX: give the model that it was",
+        ),
     ],
 )
 def test_refusals(
@@ -191,7 +195,7 @@ def test_refusals(
         transformer = WanPolicy.from_folder(published_wan_folder).transformer
         add_lora(transformer, LoraConfig(rank=2, alpha=2), generator=make_generator(0, "test"))
         state = lora_state(transformer)
-        info = AdapterInfo(config=LoraConfig(rank=2, alpha=2), base="cogvideox", guidance=6.0)
+        info = AdapterInfo(config=LoraConfig(rank=2, alpha=2), base="cogvideox", guidance=6.0, training=TRAINED)
         save_adapter("adapter.safetensors", state, info)
         capsys.readouterr()
     command = [*WAN, "--model", str(published_wan_folder), "--out", "a.mp4", *options]

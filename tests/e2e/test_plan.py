@@ -69,7 +69,7 @@ SCHEMA: dict[str, Any] = {
     "notes": [str],
     "advice": (dict, type(None)),
 }
-ADVICE = {"set": [str], "needed_gib": NUMBER, "seconds_per_update": NUMBER}
+ADVICE = {"gpu": str, "set": [str], "needed_gib": NUMBER, "seconds_per_update": NUMBER}
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -147,11 +147,24 @@ def test_what_does_not_fit_is_told_with_the_words_that_help(capsys: Lines) -> No
     assert again["fits"] and again["memory_gib"]["needed"] == found["advice"]["needed_gib"]
 
 
-def test_where_nothing_helps_a_larger_card_is_named(capsys: Lines) -> None:
-    out, err = asked(capsys, "world-r1-large", "--gpu", "rtx4090", code=2)
+def test_where_nothing_helps_the_smallest_other_card_is_named_with_what_it_needs(capsys: Lines) -> None:
+    recipe = ("world-r1-small", "--set", "model.folder=wan2.1-14b")
+    out, err = asked(capsys, *recipe, "--gpu", "rtx4090", code=2)
     assert "DOES NOT FIT" in out
-    assert "no change of the recipe makes it fit: take one that has, h200 or larger" in err
-    assert object_of(capsys, "world-r1-large", "--gpu", "rtx4090", code=2)["advice"] is None
+    said = "the smallest GPU that trains the same is h100 of 79.6 GiB with --set reward.placement=swap (then "
+    assert f"no change of the recipe makes it fit there: {said}" in err
+    advice = object_of(capsys, *recipe, "--gpu", "rtx4090", code=2)["advice"]
+    assert has_schema(advice, ADVICE) and (advice["gpu"], advice["set"]) == ("h100", ["reward.placement=swap"])
+    words = [part for word in advice["set"] for part in ("--set", word)]
+    assert object_of(capsys, *recipe, "--gpu", advice["gpu"], *words)["fits"]
+
+
+def test_a_card_that_needs_no_change_is_named_alone(capsys: Lines) -> None:
+    _, err = asked(capsys, "small-24gb", "--gpu", "rtx4090", "--memory", "10", code=2)
+    assert "the smallest GPU that trains the same is rtx4090 of 24 GiB (then 18.2 GiB and " in err
+    vast = [part for size in ("height=16384", "width=16384", "frames=17") for part in ("--set", f"clip.{size}")]
+    _, err = asked(capsys, "world-r1-large", "--gpu", "h100", *vast, code=2)
+    assert err.endswith("no change of the recipe makes it fit any GPU that plan knows.\n")
 
 
 def test_another_memory_and_the_usual_card(capsys: Lines, monkeypatch: pytest.MonkeyPatch) -> None:

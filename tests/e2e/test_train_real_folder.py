@@ -46,4 +46,5 @@ def test_a_run_encodes_its_prompts_once_and_says_how_it_computes(
     assert row["ratio_deviation"] == 0 and float(row["grad_norm"]) > 0 and row["fault_fraction"] == 0
     assert set(products) == {torch.bfloat16}
     assert len(loads) == 1
+    assert "gradient finite and not 0, all prompts were encoded anew" in said
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 8 + 4 + 2 + 1  # with the negative prompt

@@ -106,3 +106,21 @@ def test_a_trained_step_keeps_what_is_predicted_and_checkpointing_changes_nothin
     assert peaks[0] == pytest.approx(kept_bytes(policy.config, policy.dtype, step), rel=0.25)
     assert peaks[1] < 0.3 * peaks[0] < free_bytes(CUDA)
     assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.99
+
+
+def test_the_benchmarks_lora_is_made_where_the_model_is() -> None:
+    """Its values are drawn by a generator of the CPU."""
+    import full_size
+
+    setting = full_size.Setting(
+        architecture=full_size.TINY_WAN,
+        device=CUDA,
+        dtype=torch.bfloat16,
+        clip=(9, 32, 48),
+        repeats=1,
+        compile_backend="eager",
+    )
+    case = full_size.with_lora(setting, base_products=True)
+    found = {name: p for name, p in case.policy.transformer.named_parameters() if ".lora_B." in name}
+    assert found and all(p.device.type == "cuda" and bool(p.any()) for p in found.values())
+    case.trained_step()

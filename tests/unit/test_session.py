@@ -9,6 +9,8 @@ from rich.console import Console
 from tiny_trainer import SCORES, FakeReward, build_trainer
 
 from worldr1.assembly import Parts
+from worldr1.backends.prompts import TextOptions
+from worldr1.backends.wan import WanPolicy
 from worldr1.build import load_experiment
 from worldr1.errors import InputError, TrainingError
 from worldr1.rewards.composite import weight_of
@@ -92,6 +94,31 @@ def test_a_sound_run_says_so_and_a_resumed_one_is_only_warned(tiny_wan_folder: P
     with made.log:
         made._train()
     assert "warning: In no group of the first update" in said.getvalue() and trainer.updates_done == 3
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (0, "all prompts were encoded anew"),
+        (1, "text cache agrees"),
+        (2, "all prompts were stored, encoder not loaded"),
+    ],
+)
+def test_the_line_says_what_became_of_the_check_of_the_text_cache(
+    stored: int, words: str, tiny_wan_folder: Path, tmp_path: Path
+) -> None:
+    trainer = build_trainer(tiny_wan_folder, FakeReward(*SCORES))
+    text = TextOptions(keep=False, cache_folder=tmp_path / "cache", max_length=16)
+    policy = trainer.policy
+    assert isinstance(policy, WanPolicy)
+    policy.prompts = WanPolicy.from_folder(tiny_wan_folder, text=text).prompts
+    texts = [prompt.text for prompt in (*trainer.prompts.main, *trainer.prompts.dynamic)]
+    policy.prompts.prepare(texts[: stored * len(texts) // 2])
+    made, said = session(trainer, tmp_path / "run", "train.updates=1")
+    with made.log:
+        made._encode_prompts()
+        made._train()
+    assert f"gradient finite and not 0, {words}\n" in said.getvalue()
 
 
 @pytest.mark.parametrize(

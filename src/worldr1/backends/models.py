@@ -131,10 +131,20 @@ def kin(config: ModelConfig) -> Architecture:
 
     Raises InputError if there is no such model.
     """
+    if config.weights == "random":
+        return named_architecture(config.folder)
     if (architecture := find_architecture(config.folder)) is not None:
         return architecture
     cogvideox = pipeline_class(find_folder(config.folder)) == COGVIDEOX_PIPELINE
     return COGVIDEOX_1_5_5B if cogvideox else WAN_1_3B
+
+
+def is_cogvideox(config: ModelConfig) -> bool:
+    """Whether it only generates and takes no LoRA; nothing of a known one is fetched or loaded for that.
+
+    Raises InputError as `kin`.
+    """
+    return config.folder != MINI and kin(config).kind == "cogvideox"
 
 
 def _random(config: ModelConfig, options: Mapping[str, Any], place: Mapping[str, Any]) -> VideoModel:

@@ -110,25 +110,30 @@ class PromptEncoder:
         *,
         on_progress: Callable[[int], None] = lambda done: None,
         examine: Examine = lambda prompt, stored, encoded: None,
-    ) -> None:
-        """Stores what is not stored yet, so that no later call needs the encoder; nothing to do without a cache.
+    ) -> int:
+        """Stores what is not stored yet, so that no later call needs the encoder: the number of prompts that were not.
+
+        Nothing to do without a cache.
 
         on_progress: is given the number of prompts that are done. examine: is given one prompt that was stored before,
         its embeddings from the cache and anew from the encoder, where the encoder is loaded anyway; may raise.
         """
         if self._cache is None:
-            return
+            return 0
         known: str | None = None
+        new: set[str] = set()
         for done, prompt in enumerate(prompts, start=1):
             if self._cache.get(prompt) is None:
                 self._cache.put(prompt, self._encode_alone(prompt))
-            else:
+                new.add(prompt)
+            elif prompt not in new:
                 known = known or prompt
             on_progress(done)
         stored = None if known is None or self._encoder is None else self._cache.get(known)
         if known is not None and stored is not None:
             examine(known, stored.embeddings[None], self._encode([known]))
         self.free()
+        return len(new)
 
     def parts(self) -> tuple[PreTrainedTokenizerBase, nn.Module]:
         """Tokenizer and encoder, for a stock pipeline; loads the encoder if it is not there (the caller keeps it)."""

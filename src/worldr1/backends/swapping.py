@@ -1,6 +1,6 @@
 """`reward.placement = "swap"`: a model lives in host memory and is on the GPU only while it is called."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -51,12 +51,16 @@ class Swapped:
         tensors = [tensor for network in networks_of(self.model) for tensor in _tensors(network)]
         host = [tensor.data for tensor in tensors]
         try:
-            for tensor, kept in zip(tensors, host, strict=True):
-                tensor.data = kept.to(self.device, copy=True)
+            for tensor, copied in zip(tensors, self._fetch(host), strict=True):
+                tensor.data = copied
             yield
         finally:
             for tensor, kept in zip(tensors, host, strict=True):
                 tensor.data = kept
+
+    def _fetch(self, host: Sequence[Tensor]) -> list[Tensor]:
+        """The transfer, on its own so that benchmarks can time it."""
+        return [kept.to(self.device, copy=True) for kept in host]
 
 
 def networks_of(model: Any) -> list[nn.Module]:

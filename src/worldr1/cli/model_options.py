@@ -10,6 +10,7 @@ from worldr1.errors import InputError
 from worldr1.video_io import FRAMES_PER_SECOND
 
 if TYPE_CHECKING:  # the models' libraries take seconds to import: --help and a wrong word do not wait for them
+    from worldr1.backends.models import ModelConfig
     from worldr1.build import ExperimentConfig
     from worldr1.rollout.sampler import SamplerConfig
     from worldr1.train.adapter_file import AdapterInfo, BaseShape
@@ -66,12 +67,12 @@ class Settings:
 
     def checked(self) -> "Settings":
         """Itself, when every option has had its say. Raises InputError for what the model would not read."""
-        from worldr1.backends.models import kin
+        from worldr1.backends.models import is_cogvideox
 
         model = self.config.model
         if model.negative_prompt and model.guidance == 1.0:
             raise InputError("a negative prompt is what guidance leads away from, and guidance 1 is none: leave it out")
-        if self.shift is not None and model.folder != MINI and kin(model).kind == "cogvideox":
+        if self.shift is not None and is_cogvideox(model):
             raise InputError("CogVideoX has a schedule of its own, which no shift changes: leave it out")
         return self
 
@@ -95,7 +96,7 @@ def adapted_settings(args: argparse.Namespace, lora: Path | None) -> Settings:
     if args.weights == "published" and (merged := merged_adapter(args.model)) is not None:
         settings = _as_trained(settings, merged, args.model)
     if lora is not None:
-        settings = _as_trained(settings, _read_fitting(lora, args.model), str(lora))
+        settings = _as_trained(settings, _read_fitting(lora, config.model), str(lora))
     return settings
 
 
@@ -136,31 +137,33 @@ def _as_trained(settings: Settings, adapter: "AdapterInfo", origin: str) -> Sett
     return replace(settings, config=config, shift=trained.shift, origin=origin, trained_with=words)
 
 
-def _read_fitting(lora: Path, model: str) -> "AdapterInfo":
-    """What the adapter says."""
-    from worldr1.backends.architectures import find_architecture
+def _read_fitting(lora: Path, model: "ModelConfig") -> "AdapterInfo":
+    """What the adapter says. Raises InputError if it is another model's, before gigabytes are fetched or loaded."""
+    from worldr1.backends.models import is_cogvideox
     from worldr1.train.adapter_file import base_name, check_base, read_adapter
 
     adapter, state = read_adapter(lora)
-    architecture = find_architecture(model)
-    if architecture is not None and architecture.kind != "wan":  # before its gigabytes are fetched
-        raise InputError(f"Adapters are trained on Wan models, and {model} is CogVideoX: leave out the LoRA.")
-    shape = _shape(model)
+    if is_cogvideox(model):
+        raise InputError(
+            f"{lora} was trained on {adapter.base}, adapters fit Wan models only, and {model.folder} is CogVideoX: "
+            "give the model that it was trained on, or leave out the LoRA."
+        )
+    shape = _shape(model.folder)
     if shape is not None:  # a folder without it is refused in its own words when it is loaded
-        check_base(lora, adapter, state, shape, model=model)
-    if adapter.base != base_name(model):
-        print(f"note: {lora} was trained on {adapter.base}, not on {base_name(model)}", file=sys.stderr)
+        check_base(lora, adapter, state, shape, model=model.folder)
+    if adapter.base != base_name(model.folder):
+        print(f"note: {lora} was trained on {adapter.base}, not on {base_name(model.folder)}", file=sys.stderr)
     return adapter
 
 
 def _shape(model: str) -> "BaseShape | None":
-    """Of the model's transformer, without loading it; None if that is not known yet."""
+    """Of a Wan model's transformer, without loading it; None if that is not known yet."""
     from worldr1.backends.architectures import find_architecture
     from worldr1.backends.mini import mini_base
     from worldr1.train.adapter_file import BaseShape
 
     if (architecture := find_architecture(model)) is not None:
-        return BaseShape.of_config(architecture.transformer.config) if architecture.kind == "wan" else None
+        return BaseShape.of_config(architecture.transformer.config)
     shape = BaseShape.of_folder(mini_base() if model == MINI else Path(model).expanduser())
     return shape if shape is not None and (shape.class_name or "Wan").startswith("Wan") else None
 

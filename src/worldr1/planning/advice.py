@@ -1,4 +1,4 @@
-"""The cheapest change of a recipe that makes it fit a card."""
+"""The cheapest change of a recipe that makes it fit a card; the smallest other card where there is none."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from worldr1.planning.plan import Plan, make_plan
 
 Load = Callable[[tuple[str, ...]], ExperimentConfig]
 """The recipe with some more `--set` words."""
+Sacrifices = Sequence[tuple[str, ...]]
+"""Words for `--set` that change the training, from none to most."""
 
 LEAST_FRAMES, LEAST_SIDE_PX = 17, 192
 FRAME_STEP, SIDE_STEP_PX = 16, 16
@@ -24,33 +26,41 @@ class Advice:
     words: tuple[str, ...]
     """For `--set`, one each."""
     plan: Plan
+    """Its card is the one that the recipe was planned for, or a larger one."""
+    same_training: bool
+    """Whether the words leave what is trained as it is."""
 
 
 def advise(recipe: str, load: Load, card: Card, *, gpus: int, hours: float) -> Advice | None:
-    """The first change that fits, in order of what it costs; None if there is none.
+    """The first change that fits, in order of what it costs; None if no GPU that is known takes any of them.
 
     First what leaves the training as it is and costs seconds at most: checkpointing, reward models moved in and out,
     tiles, smaller batches. As few of these as possible, of equally many the fastest. Then, beside them, the light
-    reward profile, then fewer frames, then a smaller picture.
+    reward profile, then fewer frames, then a smaller picture. Where none of it helps, the smallest card with more
+    memory that takes the same training, again with as few changes as possible: who must change the card need not change
+    the training. At last the smallest that takes any.
     """
-    for sacrifice in _sacrifices(load(())):
+    same: Sacrifices = ((),)
+    others = tuple(_sacrifices(load(())))[1:]
+    larger = sorted((c for c in CARDS.values() if c.memory_gib > card.memory_gib), key=lambda c: c.memory_gib)
+    tried = [(card, (*same, *others)), *((c, same) for c in larger), *((c, others) for c in larger)]
+    found = (_advise(recipe, load, c, sacrifices, gpus, hours) for c, sacrifices in tried)
+    return next((advice for advice in found if advice is not None), None)
+
+
+def _advise(recipe: str, load: Load, card: Card, sacrifices: Sacrifices, gpus: int, hours: float) -> Advice | None:
+    for sacrifice in sacrifices:
         harmless = _harmless(load(sacrifice))
         if not _plan(recipe, load, (*sacrifice, *harmless), card, gpus, hours).fits:
             continue
         for number in range(len(harmless) + 1):
             tried = (
-                Advice(words=words, plan=_plan(recipe, load, words, card, gpus, hours))
+                Advice(words=words, plan=_plan(recipe, load, words, card, gpus, hours), same_training=not sacrifice)
                 for words in ((*sacrifice, *chosen) for chosen in combinations(harmless, number))
             )
             if fitting := [advice for advice in tried if advice.plan.fits]:
                 return min(fitting, key=lambda advice: advice.plan.seconds.update)
     return None
-
-
-def smallest_card(plan: Plan) -> Card | None:
-    """The card with least memory that takes a plan as it is; None if none does."""
-    able = [card for card in CARDS.values() if plan.needed_gib <= card.memory_gib]
-    return min(able, key=lambda card: card.memory_gib, default=None)
 
 
 def _plan(recipe: str, load: Load, words: Sequence[str], card: Card, gpus: int, hours: float) -> Plan:

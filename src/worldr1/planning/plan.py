@@ -144,7 +144,7 @@ def _seconds(job: Job, share: Share, calls: Mapping[str, float]) -> Seconds:
     return Seconds(
         rollout=share.groups * sampled,
         decode=videos * calls["decode"],
-        reward=videos * calls["reward"] + share.flights * swap_seconds(job.config.reward),
+        reward=videos * calls["reward"] + swap_seconds(job.config.reward, videos=videos),
         step=share.groups * (work.trained * calls["trained"] + work.reference * calls["reference"]),
     )
 
@@ -155,9 +155,8 @@ def _ode_call(config: ExperimentConfig) -> str:
 
 def _evaluation_s(job: Job, calls: Mapping[str, float]) -> float:
     prompts = job.config.prompts.test + job.config.prompts.test_dynamic
-    batches = -(-prompts // job.config.train.decode_batch)
     per_video = job.config.sampler.num_steps * calls["velocity"] + calls["decode"] + calls["reward"]
-    return prompts * per_video + batches * swap_seconds(job.config.reward)
+    return prompts * per_video + swap_seconds(job.config.reward, videos=prompts)
 
 
 def _start_s(job: Job, speed: Speed) -> float:

@@ -82,11 +82,12 @@ def reward_seconds(config: RewardConfig, clip: Clip, card: Card) -> float:
     return flops / (REWARD_SHARE * card.bf16_tflops * 1e12) + drawn
 
 
-def swap_seconds(config: RewardConfig) -> float:
-    """Moving every model to the GPU once; 0 unless they are swapped."""
+def swap_seconds(config: RewardConfig, *, videos: int) -> float:
+    """Moving every model to the GPU once for each call, of `reward.batch` videos; 0 unless they are swapped."""
     if config.placement != "swap":
         return 0.0
-    return sum(model.num_bytes for model in config.published_models) / HOST_BYTES_PER_S
+    calls = -(-videos // config.batch)
+    return calls * sum(model.num_bytes for model in config.published_models) / HOST_BYTES_PER_S
 
 
 def resident_bytes(config: RewardConfig) -> float:

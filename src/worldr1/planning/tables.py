@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worldr1.planning.advice import Advice, smallest_card
+from worldr1.planning.advice import Advice
 from worldr1.planning.memory import STEP
 from worldr1.planning.plan import Plan
 
@@ -26,7 +26,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def plan_json(plan: Plan, advice: Advice | None) -> dict[str, Any]:
-    """The same as an object; `advice` is null where the recipe fits, or nothing helps."""
+    """The same as an object; `advice` is null where the recipe fits, or no GPU takes any of it."""
     memory, seconds = plan.memory, plan.seconds
     return {
         "recipe": plan.recipe,
@@ -71,19 +71,20 @@ def misfit_sentence(plan: Plan, advice: Advice | None) -> str:
         f"{plan.card.memory_gib:g}"
     )
     if advice is None:
-        larger = smallest_card(plan)
-        which = "no GPU that plan knows has more" if larger is None else f"take one that has, {larger.name} or larger"
-        return f"{problem}; no change of the recipe makes it fit: {which}."
+        return f"{problem}; no change of the recipe makes it fit any GPU that plan knows."
     typed = " ".join(f"--set {words}" for words in advice.words)
     other = advice.plan
-    return (
-        f"{problem}; the cheapest change that fits is {typed} (then {other.needed_gib:.1f} GiB and "
-        f"{other.seconds.update:,.0f} seconds per update instead of {plan.seconds.update:,.0f})."
-    )
+    then = f"(then {other.needed_gib:.1f} GiB and {other.seconds.update:,.0f} seconds per update"
+    if other.card == plan.card:
+        return f"{problem}; the cheapest change that fits is {typed} {then} instead of {plan.seconds.update:,.0f})."
+    able = "trains the same" if advice.same_training else "takes any of it"
+    there = f"{other.card.name} of {other.card.memory_gib:g} GiB{' with ' * bool(typed)}{typed}"
+    return f"{problem}; no change of the recipe makes it fit there: the smallest GPU that {able} is {there} {then})."
 
 
 def _advice_json(advice: Advice) -> dict[str, Any]:
     return {
+        "gpu": advice.plan.card.name,
         "set": list(advice.words),
         "needed_gib": advice.plan.needed_gib,
         "seconds_per_update": advice.plan.seconds.update,

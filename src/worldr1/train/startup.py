@@ -74,10 +74,14 @@ class StartupChecks:
         resumed: bool,
         say: Callable[[str], None],
         gather: Callable[[int], list[int]] = lambda mine: [mine],
+        text: str = "",
     ) -> None:
-        """say: shows the user a line. gather: a number of this process -> those of all ranks (`Ranks.gather`)."""
+        """say: shows the user a line. gather: a number of this process -> those of all ranks (`Ranks.gather`).
+
+        text: what became of the check of the text cache (`text_check_in_words`), which went before.
+        """
         self._limits, self._resumed, self._say = limits, resumed, say
-        self._gather = gather
+        self._gather, self._text = gather, text
         self._num_ranks = 0
         self._done = False
 
@@ -97,14 +101,16 @@ class StartupChecks:
         if problem:
             self._say(f"warning: {problem}")
             return
-        ranks = f", {self._num_ranks} ranks agree" if self._num_ranks > 1 else ""
-        self._say(f"start-up checks passed: {ratio}rewards differ in their groups, gradient finite and not 0{ranks}")
+        ranks = [f"{self._num_ranks} ranks agree"] if self._num_ranks > 1 else []
+        text = [self._text] if self._text else []
+        passed = [*ratio, "rewards differ in their groups", "gradient finite and not 0", *ranks, *text]
+        self._say(f"start-up checks passed: {', '.join(passed)}")
 
-    def _ratio(self, metrics: Mapping[str, float]) -> str:
-        """In words, for the line that says that all is well; "" for a method without a ratio."""
+    def _ratio(self, metrics: Mapping[str, float]) -> list[str]:
+        """In words, for the line that says that all is well; none for a method without a ratio."""
         deviation = metrics.get("ratio_deviation")
         if deviation is None:
-            return ""
+            return []
         if not deviation <= self._limits.stop:
             raise TrainingError(
                 f"Before the first optimizer step the ratio is off 1 by {deviation:.1e} (at most {self._limits.stop:g} "
@@ -116,7 +122,7 @@ class StartupChecks:
                 f"warning: before the first optimizer step the ratio is off 1 by {deviation:.1e}, more than the "
                 f"{self._limits.warn:g} of float32; sampler.exact_replay = true or model.dtype = float32 bring it down."
             )
-        return f"ratio 1 (off by {deviation:.0e}), " if deviation else "ratio exactly 1, "
+        return [f"ratio 1 (off by {deviation:.0e})" if deviation else "ratio exactly 1"]
 
 
 # ------------------------------------------------------------------------------------------------------------ rewards
@@ -202,6 +208,16 @@ def check_ranks_agree(mine: int, gather: Callable[[int], list[int]]) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------------- text
+
+
+def text_check_in_words(encoded: int, *, agreed: bool) -> str:
+    """What became of `check_text_cache` at a start, for its line.
+
+    encoded: number of prompts that were not stored. agreed: whether a stored one was encoded again, and passed.
+    """
+    if agreed:
+        return "text cache agrees"
+    return "all prompts were encoded anew" if encoded else "all prompts were stored, encoder not loaded"
 
 
 def check_text_cache(prompt: str, cached: Float[Tensor, "1 S D"], encoded: Float[Tensor, "1 S D"]) -> None:

@@ -9,7 +9,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from tiny_models import TINY_COGVIDEOX, TINY_WAN
 
-from worldr1.backends import models
+from worldr1.backends import model_folder, models
 from worldr1.backends.cogvideox import CogVideoXSampler
 from worldr1.backends.models import ModelConfig, check_dtype, compile_model, describe, kin, load_model
 from worldr1.backends.wan import WanPolicy
@@ -27,10 +27,25 @@ def test_folders_of_both_kinds_are_told_apart(published_wan_folder: Path, publis
     assert [kin(ModelConfig(folder=folder)).name for folder in (wan, cog)] == ["wan2.1-1.3b", "cogvideox1.5-5b"]
     assert kin(ModelConfig(folder="wan2.1-14b")).defaults.guidance == 5.0
     assert kin(ModelConfig(folder="zai-org/CogVideoX1.5-5B")).defaults.width == 1360
+
+
+@pytest.mark.parametrize("weights", ["published", "random"])
+@pytest.mark.parametrize("name", ["folder", "cogvideox1.5-5b", "zai-org/CogVideoX1.5-5B"])
+def test_what_cogvideox_cannot_do_is_said_before_anything_is_fetched_or_loaded(
+    name: str, weights: Any, published_cogvideox_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("fetched or loaded")
+
+    monkeypatch.setattr(model_folder, "fetch_folder", never)
+    monkeypatch.setattr("worldr1.build.load_model", never)
+    if name == "folder":
+        name, weights = str(published_cogvideox_folder), "published"
+    model = ModelConfig(folder=name, weights=weights)
     with pytest.raises(InputError, match="is a CogVideoX model, which only generates"):
-        build_policy(ModelConfig(folder=cog), "cpu")
+        build_policy(model, "cpu")
     with pytest.raises(InputError, match="leave out the LoRA"):
-        build_generator(ModelConfig(folder=cog), "cpu", lora=Path("adapter.safetensors"))
+        build_generator(model, "cpu", lora=Path("adapter.safetensors"))
 
 
 @pytest.mark.parametrize("architecture", [TINY_WAN, TINY_COGVIDEOX], ids=["wan", "cogvideox"])

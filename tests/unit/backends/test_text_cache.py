@@ -160,8 +160,8 @@ def test_a_stored_prompt_is_examined_where_the_encoder_is_loaded_anyway(
 ) -> None:
     seen: list[tuple[str, Tensor, Tensor]] = []
     policy = _policy(tiny_wan_folder, tmp_path)
-    policy.prepare_prompts(PROMPTS[:1], examine=lambda *found: seen.append(found))
-    policy.prepare_prompts(PROMPTS[:1], examine=lambda *found: seen.append(found))
+    assert policy.prepare_prompts([*PROMPTS[:1], *PROMPTS[:1]], examine=lambda *found: seen.append(found)) == 1
+    assert policy.prepare_prompts(PROMPTS[:1], examine=lambda *found: seen.append(found)) == 0
     assert seen == [] and len(loads) == 1  # nothing was stored before; then nothing had to be encoded
     policy.prepare_prompts(PROMPTS, examine=lambda *found: seen.append(found))
     ((prompt, stored, encoded),) = seen

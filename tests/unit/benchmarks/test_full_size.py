@@ -1,13 +1,18 @@
 """benchmarks/full_size.py runs dry: every section makes its table, and what does not fit is said and not hidden."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import full_size
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from worldr1.backends.wan import WanPolicy
+from worldr1.seeding import make_generator
 
 DRY = ["--device", "cpu", "--repeats", "1"]
 
@@ -42,6 +47,51 @@ def test_every_section_makes_its_table(
     merged = next(row[3] for row in tables["merge"] if row[0] == "forward, LoRA merged")
     assert merged.startswith("merged / base = ")
     assert float(merged.rpartition(" ")[2]) > 0, "the LoRA changes something"
+    assert f"of {full_size.PAIRS} pairs" in merged, "more than were asked for"
+    graphs = next(row[3] for row in tables["merge"] if row[0] == "forward, base")
+    assert re.fullmatch(r"graphs equal: \d{2,} modules, \d{2,} parameters", graphs)
+
+
+class Refusing(TorchDispatchMode):
+    """As a GPU does, refuses to fill its own tensors by a generator of the CPU: here every tensor that was there."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.normal_.default:
+            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_lora_gets_values_wherever_the_model_is() -> None:
+    """`tests/gpu/test_full_size_wan.py` does it on a GPU."""
+    parameters = {f"attn1.to_q.lora_{x}.weight": torch.zeros(4, 4) for x in "AB"}
+    with Refusing():
+        full_size.fill_b(parameters, make_generator(0, "test"))
+    a, b = parameters.values()
+    expected = 0.01 * torch.randn(4, 4, generator=make_generator(0, "test"))
+    assert torch.equal(b, expected) and not a.any()
+    with torch.device("meta"):  # a default device changes nothing
+        full_size.fill_b(parameters, make_generator(1, "test"))
+    assert b.device.type == "cpu" and b.any() and not torch.equal(b, expected)
+
+
+def test_graphs_that_differ_are_told_with_what_differs_first() -> None:
+    plain, other, narrow = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential()
+    narrow.append(nn.Linear(2, 2, dtype=torch.bfloat16))
+    assert full_size.compare_graphs(plain, plain) == "graphs equal: 2 modules, 2 parameters"
+    said = full_size.compare_graphs(plain, other)
+    assert said == "graphs DIFFER: 2 modules, 2 parameters and 3 modules, 2 parameters (first 1)"
+    assert full_size.compare_graphs(plain, narrow).endswith("(first 0.bias)")
+
+
+def test_in_turns_each_is_first_as_often_as_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(full_size, "timed", lambda setting, work: (work(), {"a": 1.0, "b": 2.0}[called[-1]])[1])
+    setting: Any = SimpleNamespace(repeats=3)
+    pairs = full_size.in_turns(setting, lambda: called.append("a"), lambda: called.append("b"))
+    assert pairs == [(1.0, 2.0)] * full_size.PAIRS and full_size.PAIRS >= 10
+    assert "".join(called) == "abab" + "abba" * 5
+    setting.repeats = 15
+    assert len(full_size.in_turns(setting, lambda: called.append("a"), lambda: called.append("b"))) == 15
 
 
 def test_kernels_are_sorted_by_kind_and_none_is_lost() -> None:

@@ -13,8 +13,9 @@ import torch
 import update
 from full_update import PRESETS, Row, Watched
 
-from worldr1.build import ExperimentConfig
+from worldr1.build import ExperimentConfig, load_experiment
 from worldr1.errors import TrainingError
+from worldr1.rewards.profiles import ROLES
 from worldr1.session import Session
 from worldr1.train.startup import StartupChecks
 
@@ -93,6 +94,18 @@ def test_every_preset_is_a_recipe_that_fits_its_card_and_is_predicted() -> None:
         assert config.train.updates == config.train.checkpoint_every == preset.updates
         assert full_update.predict(name, config, emulated).fits
     assert full_update.configure("small-24gb")[1] == 24.0
+
+
+def test_the_small_card_has_its_recipes_own_reward_under_the_same_limit() -> None:
+    config, emulated = full_update.configure("small-24gb-rewards")
+    recipe = load_experiment("small-24gb").reward
+    assert emulated == 24.0 and config.reward.custom is None
+    assert (config.reward.profile, config.reward.placement) == (recipe.profile, recipe.placement) == ("light", "swap")
+    assert {config.reward.models.of(role) for role in ROLES} == {"random"}
+    assert {model.role for model in config.reward.published_models} == set(ROLES)
+    plans = [full_update.predict(n, *full_update.configure(n)) for n in ("small-24gb", "small-24gb-rewards")]
+    assert plans[1].seconds.reward > plans[0].seconds.reward == 0
+    assert plans[1].fits and plans[1].card.memory_gib == 24.0
 
 
 def test_a_stage_has_its_own_peak(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,20 @@
 """Where an update's time goes: costs are booked on the right stage, counts are what one counts by hand."""
 
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import update
+from torch import nn
 from update import REST, Stages, count
+
+from worldr1.backends.swapping import Swapped
 
 STAGES = {
     "text", "start noise", "rollout", "rollout: network", "decode", "3D model", "camera path", "renderer", "critic",
@@ -35,6 +43,39 @@ def test_a_stage_pauses_while_another_runs_inside_it(monkeypatch: pytest.MonkeyP
     network(32)
     seconds = {name: cost.seconds for name, cost in stages.stop().items()}
     assert seconds == {REST: 17, "rollout": 10, "rollout: network": 4, f"{REST}: network": 32}
+
+
+class Model:
+    """Stands for a reward model."""
+
+    licence = "test"
+
+    def __init__(self) -> None:
+        self.network = nn.Linear(2, 2)
+
+    def __call__(self) -> None:
+        assert self.network.weight.is_leaf
+
+
+class Critic(Model): ...
+
+
+class Distance(Model): ...
+
+
+@pytest.mark.parametrize("place", [lambda model: model, lambda model: Swapped(model, "cpu")], ids=["resident", "swap"])
+def test_swapped_reward_models_are_told_apart_and_their_transfers_from_their_work(place: Callable[[Any], Any]) -> None:
+    reward = SimpleNamespace(reconstructor=place(Model()), critic=place(Critic()), perceptual=place(Distance()))
+    methods = [(owner, name, stage) for owner, name, stage in update.reward_stages(reward) if owner is not reward]
+    stages = Stages(lambda: None)
+    with ExitStack() as stack:
+        for owner, name, stage in methods:
+            stack.enter_context(patch.object(owner, name, stages.wrap(stage, getattr(owner, name))))
+        for model, stage in ((reward.critic, "critic"), (reward.perceptual, "perceptual distance")):
+            stages.start()
+            model()
+            seen = stages.stop().keys() - {REST, "3D model"}  # Model's own method is inside the others'
+            assert seen == ({stage, "models moved in"} if isinstance(model, Swapped) else {stage})
 
 
 def test_operators_and_reads_are_counted_where_they_happen() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worldr1.build import ExperimentConfig, load_experiment
-from worldr1.planning.advice import Advice, advise, smallest_card
-from worldr1.planning.cards import CARDS, find_card
+from worldr1.planning.advice import Advice, advise
+from worldr1.planning.cards import CARDS, Card, find_card
 from worldr1.planning.plan import make_plan
 
 RECIPES = ("world-r1-small", "world-r1-large", "small-1gpu-day", "small-8gpu-day", "small-24gb")
@@ -43,8 +43,9 @@ def test_what_is_advised_fits_and_none_of_it_can_be_left_out(
     load = loader(recipe, *set_words)
     plain = make_plan(recipe, load(()), card, gpus=1, hours=24.0)
     found = advice(recipe, *set_words, gpu=gpu, memory_gib=memory_gib)
-    if found is None:
-        assert not plain.fits
+    assert found is not None, "with changes the largest card takes all of these"
+    if found.plan.card != card:
+        assert not plain.fits and found.plan.card.memory_gib > card.memory_gib
         most = (
             "model.gradient_checkpointing=true",
             "model.decode=tiled",
@@ -56,7 +57,8 @@ def test_what_is_advised_fits_and_none_of_it_can_be_left_out(
         )
         base = make_plan(recipe, load(most), card, gpus=1, hours=24.0).memory.always["transformer"]
         assert base > 20 or card.memory_gib < 18  # the 14B model, or no room for text encoder and small model
-        return
+        card = found.plan.card
+        plain = make_plan(recipe, load(()), card, gpus=1, hours=24.0)
     again = make_plan(recipe, load(found.words), card, gpus=1, hours=24.0)
     assert again.fits and again.needed_gib == found.plan.needed_gib
     assert (found.words == ()) == plain.fits
@@ -97,21 +99,32 @@ def test_then_the_light_profile_then_frames_then_size() -> None:
     assert light is not None and light.words == ("reward.profile=light",)
     tight = ("reward.profile=light", "reward.placement=resident", "model.text_encoder=free")
     seen = [advice("world-r1-small", *tight, memory_gib=size) for size in (21.0, 17.0, 16.0, 15.5)]
-    kinds = [{w.split("=")[0] for w in a.words} if a else None for a in seen]
-    assert kinds[0] == {"reward.placement"} and kinds[-1] is None
+    found = [(a.plan.card.memory_gib, {w.split("=")[0] for w in a.words}) for a in seen if a is not None]
+    assert found[0] == (21.0, {"reward.placement"}) and found[-1] == (24.0, set())
 
 
-def test_where_nothing_helps_a_card_is_named() -> None:
-    assert advice("world-r1-large", gpu="rtx4090") is None
-    needy = make_plan("world-r1-large", load_experiment("world-r1-large"), CARDS["rtx4090"], gpus=1, hours=1.0)
-    card = smallest_card(needy)
-    assert card is not None and needy.memory.peak < card.memory_gib
-    assert all(c.memory_gib < needy.needed_gib for c in CARDS.values() if c.memory_gib < card.memory_gib)
-    vast = make_plan(
-        "vast",
-        load_experiment("world-r1-large", ("model.gradient_checkpointing=false",)),
-        CARDS["h200"],
-        gpus=1,
-        hours=1,
-    )
-    assert smallest_card(vast) is None
+def fits(words: tuple[str, ...], card: Card) -> bool:
+    load = loader("world-r1-small", "model.folder=wan2.1-14b")
+    return make_plan("14b", load(words), card, gpus=1, hours=24.0).fits
+
+
+def test_where_nothing_helps_it_is_the_smallest_card_that_trains_the_same_with_what_it_needs() -> None:
+    """A larger one needs no change, and a smaller one would train other videos."""
+    found = advice("world-r1-small", "model.folder=wan2.1-14b", gpu="rtx4090")
+    assert found is not None and found.same_training
+    assert (found.plan.card.name, found.words) == ("h100", ("reward.placement=swap",))
+    assert fits((), CARDS["h200"]) and not fits((), CARDS["h100"])
+    harmless = ("reward.placement=swap", "train.groups_in_flight=1", "model.gradient_checkpointing=true")
+    assert not any(fits((*harmless, "model.decode=tiled"), CARDS[name]) for name in ("l40s", "a6000"))
+    sacrificed = advice("world-r1-small", "model.folder=wan2.1-14b", gpu="l40s")
+    assert sacrificed is not None and not sacrificed.same_training and sacrificed.plan.card.name == "l40s"
+
+
+def test_where_no_card_trains_the_same_the_smallest_that_takes_any_of_it_is_named() -> None:
+    huge = ("clip.height=4096", "clip.width=4096", "clip.frames=17", "model.folder=wan2.1-14b")
+    found = advice("world-r1-small", *huge, gpu="h100")
+    assert found is not None and not found.same_training
+    assert (found.plan.card.name, found.words[0]) == ("h200", "clip.height=2048")
+    refused = advice("world-r1-small", *huge, gpu="a100-80gb")
+    assert refused is not None and refused.plan.card.name == "h200", "no words help the card between"
+    assert advice("world-r1-small", "clip.height=8192", "clip.width=8192", *huge[2:]) is None

@@ -89,6 +89,11 @@ def test_the_reward_models_are_counted_where_they_are_placed(profile: str) -> No
     assert swap.memory.always["reward models"] == remote.memory.always["reward models"] == 0
     assert remote.memory.stages[REWARD] < resident.memory.stages[REWARD] <= swap.memory.stages[REWARD]
     assert swap.seconds.reward > resident.seconds.reward == remote.seconds.reward
+    batched = plan(f"reward.profile={profile}", "reward.placement=swap", "reward.batch=4")
+    moving, fewer = (p.seconds.reward - resident.seconds.reward for p in (swap, batched))
+    videos = 48 * 8
+    assert moving == pytest.approx(videos * weights * 2**30 / 20e9), "for every call"
+    assert fewer == pytest.approx(moving / 4)
     without = plan("reward.profile=mini")
     assert without.seconds.reward == 0 and without.memory.always["reward models"] == 0
 
@@ -119,11 +124,11 @@ def test_gpus_share_the_groups_and_hours_buy_updates() -> None:
 
 
 def test_seconds_are_calls_times_what_an_update_does() -> None:
-    """Of 48 groups of 8 videos in six flights, on two GPUs: 24 groups each, in three."""
-    found = plan("train.groups_in_flight=8", "reward.placement=swap", gpus=2)
+    """Of 48 groups of 8 videos, on two GPUs: 24 groups each, in whatever flights; scored six videos a call."""
+    found = plan("train.groups_in_flight=8", "reward.placement=swap", "reward.batch=6", gpus=2)
     seconds, calls, videos = found.seconds, found.per_call, 24 * 8
     sampled = sum(k + 1 + 8 * (19 - k) for k in range(2, 10)) / 8
-    swapping = 3 * sum(model.num_bytes for model in PROFILES["paper"]) / 20e9
+    swapping = 24 * 8 / 6 * sum(model.num_bytes for model in PROFILES["paper"]) / 20e9
     assert seconds.rollout == pytest.approx(24 * sampled * calls["velocity"])
     assert seconds.decode == pytest.approx(videos * calls["decode"])
     assert seconds.reward == pytest.approx(videos * calls["reward"] + swapping)

@@ -281,11 +281,11 @@ class WanPolicy:
         *,
         on_progress: Callable[[int], None] = lambda done: None,
         examine: Examine = lambda prompt, stored, encoded: None,
-    ) -> None:
-        """Encodes and stores all prompts of a run, then frees the text encoder (`PromptEncoder.prepare`)."""
+    ) -> int:
+        """Encodes and stores all prompts of a run, then frees the text encoder; how many (`PromptEncoder.prepare`)."""
         first = [] if self.guidance == 1.0 else [self.options.negative_prompt]
         show = lambda done: on_progress(done - len(first))  # noqa: E731
-        self.prompts.prepare([*first, *prompts], on_progress=show, examine=examine)
+        return self.prompts.prepare([*first, *prompts], on_progress=show, examine=examine)
 
     def velocity(
         self,
