@@ -139,7 +139,7 @@ def test_a_gain_that_lost_clips_ate_is_said(tmp_path: Path) -> None:
 
 def compared(folders: list[EvaluationFolder], page: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
     """What `worldr1 compare` prints, the page's text and its source."""
-    assert main(["compare", *(str(folder.path) for folder in folders), "--out", str(page)]) == 0
+    assert main(["compare", *(str(folder.path) for folder in folders), "--out", str(page), "--overwrite"]) == 0
     return capsys.readouterr().out, Tags(page.read_text()).text, page.read_text()
 
 
