@@ -46,6 +46,17 @@ CONTRAST = """() => {
   return low;
 }"""
 """Texts that are hard to read: their class or tag, the text, the ratio of luminances."""
+COLOURED = """([selector, least]) => {
+  const canvas = document.querySelector(selector);
+  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  const pen = copy.getContext("2d", { willReadFrequently: true });  // else the browser warns of a poll
+  pen.drawImage(canvas, 0, 0);
+  const { data } = pen.getImageData(0, 0, copy.width, copy.height);
+  const seen = new Set();
+  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add(`${data[i]} ${data[i + 1]} ${data[i + 2]}`);
+  return seen.size > least;
+}"""
+"""Whether a canvas shows more than so many colours; of what is drawn at all."""
 MISSING = "no Chromium on this machine: apt-get install chromium, or set WORLDR1_CHROMIUM to its path"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import CONTRAST, PHONE, launched, opened
+from browsing import COLOURED, CONTRAST, PHONE, launched, opened
 from evaluated_folders import FRAMES, filmed_pair
 
 from worldr1.cli import main
@@ -22,12 +22,9 @@ TOGETHER = """() => {
   return Math.max(...times) - Math.min(...times) <= 1 / 8;
 }"""
 READY = "() => document.querySelector('#clip-0').dataset.ready === 'yes'"
-COLOURS = """(name) => {
-  const canvas = document.querySelector(`#clip-0 canvas[data-part=${name}]`);
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const seen = new Set();
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) seen.add(`${data[i]} ${data[i + 1]} ${data[i + 2]}`);
-  return seen.size;
+AT = """(time) => {
+  const videos = [...document.querySelectorAll("#clip-0 video")];
+  return videos.every((video) => Math.abs(video.currentTime - time) <= 0.01);
 }"""
 
 
@@ -65,14 +62,13 @@ def test_a_clip_is_stepped_by_the_keyboard_and_all_its_videos_follow(browser: "B
         page.locator("#clip-0 input[type=range]").focus()
         for _ in range(4):
             page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(200)
+        page.wait_for_function(AT, arg=4.5 / 8)
         assert page.locator("#clip-0 .controls output").inner_text() == f"5 of {FRAMES}"
         found = times(page)
         assert len(found) == 4 and max(found) - min(found) < 1e-3  # two models, video and re-render
         assert found[0] == pytest.approx(4.5 / 8, abs=0.01)
         page.keyboard.press("End")
-        page.wait_for_timeout(200)
-        assert times(page)[0] == pytest.approx((FRAMES - 0.5) / 8, abs=0.01)
+        page.wait_for_function(AT, arg=(FRAMES - 0.5) / 8)
 
 
 def test_playing_videos_stay_within_a_frame_and_start_again(browser: "Browser", page_file: Path) -> None:
@@ -104,38 +100,34 @@ def test_only_what_is_seen_plays_and_decodes(browser: "Browser", page_file: Path
     with opened(browser, page_file, reduced_motion="no-preference", viewport={"width": 1280, "height": 500}) as page:
         assert page.locator("video").count() == 0  # nothing is decoded at the page's top
         first_clip(page)
-        page.wait_for_timeout(300)
-        assert not page.evaluate("document.querySelector('#clip-0 video').paused")
+        page.wait_for_function("!document.querySelector('#clip-0 video').paused")
         page.evaluate("window.scrollTo(0, 0)")
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.querySelector('#clip-0 video').paused")
+        page.wait_for_function("document.querySelector('#clip-0 video').paused")
 
 
 def test_error_and_scene_are_drawn_and_the_scene_turns(browser: "Browser", page_file: Path) -> None:
     with opened(browser, page_file) as page:
         first_clip(page)
-        page.wait_for_timeout(300)
-        assert page.evaluate(COLOURS, "error") > 20
-        assert page.evaluate(COLOURS, "view") > 50
+        page.wait_for_function(COLOURED, arg=["#clip-0 canvas[data-part=error]", 20])
+        page.wait_for_function(COLOURED, arg=["#clip-0 canvas[data-part=view]", 50])
         picture = "document.querySelectorAll('#clip-0 canvas[data-part=view]')[%d].toDataURL()"
+        changed = f"(before) => {picture % 0} !== before"
         before = page.evaluate(picture % 0)
         view = page.locator("#clip-0 canvas[data-part=view]").first
         view.focus()
         page.keyboard.press("ArrowLeft")
-        page.wait_for_timeout(100)
-        turned, neighbour = page.evaluate(picture % 0), page.evaluate(picture % 1)
-        assert turned != before
+        page.wait_for_function(changed, arg=before)
+        neighbour = page.evaluate(picture % 1)
         page.keyboard.press("Home")
-        page.wait_for_timeout(100)
-        assert page.evaluate(picture % 0) == before and page.evaluate(picture % 1) != neighbour  # both models turn
+        page.wait_for_function(f"(before) => {picture % 0} === before", arg=before)
+        page.wait_for_function(f"(before) => {picture % 1} !== before", arg=neighbour)  # both models turn
         box = view.bounding_box()
         assert box
         page.mouse.move(box["x"] + 40, box["y"] + 40)
         page.mouse.down()
         page.mouse.move(box["x"] + 120, box["y"] + 40)
         page.mouse.up()
-        page.wait_for_timeout(100)
-        assert page.evaluate(picture % 0) != before
+        page.wait_for_function(changed, arg=before)
 
 
 def test_filters_tables_and_download_work(browser: "Browser", page_file: Path) -> None:
