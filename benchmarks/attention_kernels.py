@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from full_size import MODELS, SIGMA, Case, Setting, about, checkpoint, timed, wan, with_lora
+from full_size import MODELS, SIGMA, Case, Setting, about, checkpoint, in_turns, wan, with_lora
 from torch import Tensor
 
 from worldr1.backends.attention import choose_kernel, run_kernel
@@ -47,15 +47,6 @@ class Row:
     flops: float = 0.0
 
 
-def in_turns(setting: Setting, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of every call in every round, warmed up."""
-    for call in calls.values():
-        for _ in range(2):
-            call()
-    rounds = [{name: timed(setting, call) for name, call in calls.items()} for _ in range(setting.repeats)]
-    return {name: [one[name] for one in rounds] for name in calls}
-
-
 def rows_of(
     setting: Setting,
     task: str,
@@ -74,7 +65,7 @@ def rows_of(
             difference=max(relative(a, b) for a, b in zip(results[kernel], first, strict=True)),
             flops=flops,
         )
-        for kernel, seconds in in_turns(setting, calls).items()
+        for kernel, seconds in in_turns(setting, calls, rounds=setting.repeats).items()
     ]
 
 

@@ -43,7 +43,7 @@ from worldr1.backends.wan import WanPolicy, decode_latents
 from worldr1.backends.wan.training_memory import StepShape, kept_bytes
 from worldr1.backends.wan.vae import decode_tiled
 from worldr1.seeding import make_generator
-from worldr1.train.lora import LoraConfig, prepare_trainable
+from worldr1.train.lora import LoraConfig, graph_of, prepare_trainable
 from worldr1.train.lora_products import compute_in_base_dtype, merge_for_good
 
 MODELS = {**ARCHITECTURES, "tiny": TINY_WAN, "tiny-cogvideox": TINY_COGVIDEOX}
@@ -352,9 +352,10 @@ def merge(setting: Setting) -> list[Row]:
     merge_for_good(merged.policy.transformer)
     graphs = compare_graphs(base.policy.transformer, merged.policy.transformer)
     difference = float((base.velocity() - merged.velocity()).abs().mean())
-    seconds = in_turns(setting, base.velocity, merged.velocity)
-    medians = [statistics.median(times) for times in zip(*seconds, strict=True)]
-    ratios = sorted(second / first for first, second in seconds)
+    calls = {"base": base.velocity, "merged": merged.velocity}
+    seconds = in_turns(setting, calls, rounds=max(setting.repeats, PAIRS)).values()
+    medians = [statistics.median(times) for times in seconds]
+    ratios = sorted(second / first for first, second in zip(*seconds, strict=True))
     ratio = (
         f"merged / base = {medians[1] / medians[0]:.4f} (of {len(ratios)} pairs {ratios[0]:.4f} to {ratios[-1]:.4f}); "
         f"mean difference of their velocities {difference:.3f}"
@@ -366,30 +367,23 @@ def merge(setting: Setting) -> list[Row]:
     ]
 
 
-def in_turns(setting: Setting, first: Callable[[], object], second: Callable[[], object]) -> list[tuple[float, float]]:
-    """Seconds of both, `PAIRS` times at least, after two calls of each; every other time the second comes first."""
-    for work in (first, second, first, second):
-        timed(setting, work)
-    pairs = []
-    for number in range(max(setting.repeats, PAIRS)):
-        if number % 2:
-            late = timed(setting, second)
-            pairs.append((timed(setting, first), late))
-        else:
-            pairs.append((timed(setting, first), timed(setting, second)))
-    return pairs
+def in_turns(setting: Setting, calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every call in every round, after two to warm up; every other round goes backwards."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 2):
+        for name in list(calls)[:: -1 if number >= 2 and number % 2 else 1]:
+            seconds[name].append(timed(setting, calls[name]))
+    return {name: times[2:] for name, times in seconds.items()}
 
 
 def compare_graphs(a: nn.Module, b: nn.Module) -> str:
     """Whether two networks have the same modules and parameters, in words."""
-    modules = [{name: type(module).__name__ for name, module in network.named_modules()} for network in (a, b)]
-    parameters = [{name: (p.shape, p.dtype) for name, p in network.named_parameters()} for network in (a, b)]
-    if modules[0] == modules[1] and parameters[0] == parameters[1]:
-        return f"graphs equal: {len(modules[0])} modules, {len(parameters[0])} parameters"
-    counts = " and ".join(f"{len(m)} modules, {len(p)} parameters" for m, p in zip(modules, parameters, strict=True))
-    pairs = ((one.items(), two.items()) for one, two in (modules, parameters))
-    first = min(name for one, two in pairs for name, _ in one ^ two)
-    return f"graphs DIFFER: {counts} (first {first})"
+    graphs = graph_of(a), graph_of(b)
+    counts = [f"{len(modules)} modules, {len(parameters)} parameters" for modules, parameters in graphs]
+    if graphs[0] == graphs[1]:
+        return f"graphs equal: {counts[0]}"
+    first = min(name for one, two in zip(*graphs, strict=True) for name, _ in one.items() ^ two.items())
+    return f"graphs DIFFER: {' and '.join(counts)} (first {first})"
 
 
 SECTIONS = {

@@ -54,7 +54,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from full_update import GIB, Watched
 from machine import heading, load
-from official_warper import COMMIT, stand_in
+from official_warper import COMMIT, from_file, stand_in
 from tiny_models import TINY_WAN
 from torch import Tensor, nn
 from transformers import ByT5Tokenizer
@@ -130,15 +130,6 @@ def check(checkout: Path) -> str:
     lines = found.stdout.split()
     is_its_own = found.returncode == 0 and Path(lines[0]).resolve() == checkout.resolve()
     return lines[1] if is_its_own else "unknown"
-
-
-def from_file(name: str, file: Path) -> Any:
-    """The module of a file."""
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def stand_ins() -> dict[str, types.ModuleType]:

@@ -36,10 +36,15 @@ def is_there(folder: Path) -> bool:
 
 def load(folder: Path) -> Any:
     """The official module of a checkout that `is_there`."""
-    spec = importlib.util.spec_from_file_location("official_camera_trajectory_utils", folder / SOURCE)
+    sys.modules["rp"] = stand_in()
+    return from_file("official_camera_trajectory_utils", folder / SOURCE)
+
+
+def from_file(name: str, file: Path) -> Any:
+    """The module of a file."""
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["rp"] = stand_in()
     spec.loader.exec_module(module)
     return module
 

@@ -78,16 +78,13 @@ def _policies(config: Any, device: str, adapter: Path, merged: Path) -> dict[str
 
 
 def _graph(policies: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of the transformers, and whether the merged one has the base's modules and tensors by name and shape."""
-
-    def shape(transformer: Any) -> list[tuple[str, str]]:
-        modules = [(name, type(module).__name__) for name, module in transformer.named_modules()]
-        return modules + [(name, str(tuple(p.shape))) for name, p in transformer.named_parameters()]
+    """Sizes of the transformers, and whether the merged one has the base's modules and parameters (`graph_of`)."""
+    from worldr1.train.lora import graph_of
 
     networks = {name: policy.transformer for name, policy in policies.items()}
     found: dict[str, Any] = {f"modules_{name}": sum(1 for _ in net.modules()) for name, net in networks.items()}
     found |= {f"parameters_{name}": sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
-    return found | {"same_graph": shape(networks["base"]) == shape(networks["merged"])}
+    return found | {"same_graph": graph_of(networks["base"]) == graph_of(networks["merged"])}
 
 
 def _seconds(policies: Mapping[str, Any], config: Any, num: int, rounds: int) -> dict[str, list[float]]:

@@ -99,7 +99,7 @@ def published_words(row: Published) -> str:
 def counts(findings: Iterable[Finding]) -> str:
     """How many claims have each verdict, in words."""
     found = Counter(finding.verdict for finding in findings)
-    return ", ".join(f"{verdict}: {found[verdict]}" for verdict in Verdict if found[verdict]) or "none"
+    return ", ".join(f"{verdict}: {found[verdict]}" for verdict in Verdict if found[verdict])
 
 
 def tallies(findings: Sequence[Finding]) -> list[tuple[str, str]]:

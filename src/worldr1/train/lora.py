@@ -159,6 +159,12 @@ def merged_lora(transformer: nn.Module) -> Iterator[None]:
             lora.enable_adapters(True)
 
 
+def graph_of(network: nn.Module) -> tuple[dict[str, str], dict[str, tuple[torch.Size, torch.dtype]]]:
+    """Classes of all modules, and shapes and dtypes of all parameters, by name: equal where networks compute alike."""
+    modules = {name: type(module).__name__ for name, module in network.named_modules()}
+    return modules, {name: (parameter.shape, parameter.dtype) for name, parameter in network.named_parameters()}
+
+
 @torch.no_grad()
 def copy_merged(transformer: nn.Module, onto: nn.Module) -> None:
     """Gives `onto`, a network of the same kind that carries no LoRA, the weights of `transformer`.

@@ -87,11 +87,11 @@ def test_in_turns_each_is_first_as_often_as_second(monkeypatch: pytest.MonkeyPat
     called: list[str] = []
     monkeypatch.setattr(full_size, "timed", lambda setting, work: (work(), {"a": 1.0, "b": 2.0}[called[-1]])[1])
     setting: Any = SimpleNamespace(repeats=3)
-    pairs = full_size.in_turns(setting, lambda: called.append("a"), lambda: called.append("b"))
+    calls = {"a": lambda: called.append("a"), "b": lambda: called.append("b")}
+    pairs = list(zip(*full_size.in_turns(setting, calls, rounds=full_size.PAIRS).values(), strict=True))
     assert pairs == [(1.0, 2.0)] * full_size.PAIRS and full_size.PAIRS >= 10
     assert "".join(called) == "abab" + "abba" * 5
-    setting.repeats = 15
-    assert len(full_size.in_turns(setting, lambda: called.append("a"), lambda: called.append("b"))) == 15
+    assert [len(times) for times in full_size.in_turns(setting, calls, rounds=15).values()] == [15, 15]
 
 
 def test_kernels_are_sorted_by_kind_and_none_is_lost() -> None:
