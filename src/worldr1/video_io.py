@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,13 +35,15 @@ MOST_PIXELS = 2**29
 of black at 8K."""
 MOST_FRAME_PIXELS = 2 * 8192 * 4320
 """Of one frame, as the decoder counts them, with padding."""
+BEFORE_19: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+"""PyAV refused a file for a tag that is not UTF-8 unless told; since 19.0 it reads it and knows no such argument."""
 
 
 def open_file(path: str | Path) -> InputContainer:
     """A video file for reading, of a known format, which can name no other file and no address. FFmpegError if not."""
     options = {"format_whitelist": KNOWN_FORMATS, "protocol_whitelist": "file"}
     # An absolute path cannot be taken for an address such as concat:a.mp4.
-    return av.open(str(Path(path).absolute()), container_options=options, metadata_errors="ignore")
+    return av.open(str(Path(path).absolute()), container_options=options, **BEFORE_19)
 
 
 def write_mp4(
@@ -87,12 +90,16 @@ def _encode(path: Path, frames_THW3: np.ndarray, fps: int | Fraction, comment: s
 
 
 def read_comment(path: str | Path) -> str:
-    """The `comment` tag of a video file, empty if it has none. Raises InputError if the file is no video."""
+    """The `comment` tag of a video file, empty if it has none, without bytes that are not UTF-8.
+
+    Raises InputError if the file is no video.
+    """
     try:
         with open_file(path) as container:
-            return container.metadata.get("comment", "")
+            comment: str = container.metadata.get("comment", "")
     except (OSError, FFmpegError) as error:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
+    return comment.encode(errors="ignore").decode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +125,8 @@ def video_facts(path: str | Path) -> VideoFacts:
         raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
     if not rate:
         raise InputError(f"{path} does not say how many frames it has per second; convert it to an mp4 file.")
-    return VideoFacts(num_frames=num, frames_per_second=Fraction(rate), height=stream.height, width=stream.width)
+    rate = Fraction(rate.numerator, rate.denominator)  # PyAV 19 has a type of its own
+    return VideoFacts(num_frames=num, frames_per_second=rate, height=stream.height, width=stream.width)
 
 
 def read_mp4(path: str | Path) -> Float[Tensor, "T 3 H W"]:

@@ -11,7 +11,7 @@ import torch
 
 from worldr1 import video_io
 from worldr1.errors import InputError
-from worldr1.video_io import read_comment, read_mp4, write_mp4
+from worldr1.video_io import read_comment, read_mp4, video_facts, write_mp4
 
 
 def _clip(num_frames: int = 5, height: int = 32, width: int = 48) -> torch.Tensor:
@@ -78,6 +78,16 @@ def test_a_comment_comes_back_and_does_not_change_the_frames(tmp_path: Path) -> 
     assert torch.equal(read_mp4(plain), read_mp4(noted))
     with pytest.raises(InputError, match="cannot be read as a video"):
         read_comment(tmp_path / "nothing.mp4")
+
+
+def test_a_comment_that_is_not_utf8_spoils_no_file(tmp_path: Path) -> None:
+    file, comment = tmp_path / "clip.mp4", "made by an old camera"
+    write_mp4(file, _clip(), comment=comment)
+    content = file.read_bytes()
+    assert content.count(comment.encode()) == 1
+    file.write_bytes(content.replace(b"an old", b"an \xff\xfed"))
+    assert read_comment(file) == "made by an d camera"
+    assert video_facts(file).num_frames == len(read_mp4(file)) == 5
 
 
 def test_a_file_that_unpacks_into_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

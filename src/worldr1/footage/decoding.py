@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -102,7 +101,7 @@ class VideoFile:
             stored = None if frame.time is None else float(frame.time)
             if index == 0:
                 self._check_size(frame.width, frame.height, least_px=MIN_SIDE_PX)
-                self.upright = _upright(frame, self._stream.sample_aspect_ratio)
+                self.upright = _upright(frame, float(self._stream.sample_aspect_ratio or 1))
                 start = stored or 0.0
             elif (frame.width, frame.height) != (self.upright.width, self.upright.height):
                 raise InputError(
@@ -199,10 +198,8 @@ def _open(path: str | Path) -> InputContainer:
         ) from error
 
 
-def _upright(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> Upright:
-    aspect = float(pixel_aspect or 1)
-    if not ASPECT_LIMITS[0] <= aspect <= ASPECT_LIMITS[1]:
-        aspect = 1.0
+def _upright(frame: av.VideoFrame, pixel_aspect: float) -> Upright:
+    aspect = pixel_aspect if ASPECT_LIMITS[0] <= pixel_aspect <= ASPECT_LIMITS[1] else 1.0
     turns, mirrored = _orientation(frame)
     return Upright(frame.width, frame.height, aspect, turns, mirrored)
 

@@ -104,7 +104,8 @@ class ScreenEdges:
             return False
         edges = self._median[:, torch.from_numpy(steady)].numpy()
         lesser, greater = np.linalg.eigvalsh(edges @ edges.T)
-        return lesser >= MIN_SHAPE * greater and (self._change.numpy()[ring] > CHANGE).mean() >= MIN_CHANGE
+        changes = (self._change.numpy()[ring] > CHANGE).mean() >= MIN_CHANGE
+        return bool(lesser >= MIN_SHAPE * greater and changes)
 
 
 def _tensors(gradients: Float[Tensor, "T 2 H W"]) -> Float[Tensor, "T 3 h w"]:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from av.error import FFmpegError
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from worldr1.study.key import DESTROYED, REAL, SAME, Key, PairKey, write_key
 from worldr1.study.questions import QUESTIONS, camera_words
 from worldr1.study.votes import TOKENS_FILE, VOTES_FILE, VoteStore
 from worldr1.types import Status
-from worldr1.video_io import open_file, read_mp4, write_mp4
+from worldr1.video_io import read_mp4, video_facts, write_mp4
 
 NAME_BYTES = 16
 """128 random bits in the name of a video."""
@@ -232,12 +231,8 @@ def _write_pair(
 def _read(path: Path) -> tuple[Float[Tensor, "T 3 H W"], int]:
     """Frames and rounded frames per second."""
     video = read_mp4(path)
-    try:
-        with open_file(path) as container:
-            rate = container.streams.video[0].average_rate
-    except (OSError, FFmpegError) as error:
-        raise InputError(f"{path} cannot be read as a video ({error.strerror}); give an mp4 file.") from error
-    if rate is None or not 1 <= round(rate) <= MAX_FPS:
+    rate = video_facts(path).frames_per_second
+    if not 1 <= round(rate) <= MAX_FPS:
         raise InputError(f"{path} says {rate} frames per second; convert it to a constant rate of 1 to {MAX_FPS}.")
     height, width = video.shape[-2:]
     return video[..., : height // 2 * 2, : width // 2 * 2], round(rate)  # H.264 needs even sizes
