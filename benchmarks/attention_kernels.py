@@ -65,7 +65,7 @@ def rows_of(
             difference=max(relative(a, b) for a, b in zip(results[kernel], first, strict=True)),
             flops=flops,
         )
-        for kernel, seconds in in_turns(setting, calls, rounds=setting.repeats).items()
+        for kernel, seconds in in_turns(setting.device, calls, rounds=setting.repeats).items()
     ]
 
 

@@ -94,7 +94,7 @@ def measure(setting: Setting, what: str, work: Callable[[], object], *, note: st
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(setting.device)
     try:
-        seconds = [timed(setting, work) for _ in range(setting.repeats + 2)]
+        seconds = [timed(setting.device, work) for _ in range(setting.repeats + 2)]
     except torch.OutOfMemoryError:
         return Row(what=what, seconds=None, peak_bytes=0.0, note="; ".join(filter(None, (note, "does not fit"))))
     warm_up = f"first two calls {sum(seconds[:2]):.1f} s"
@@ -111,12 +111,12 @@ def about(setting: Setting, numbers: str) -> list[str]:
     return [heading(), f"on: {name}; {load()}", f"model: {model}; {width} x {height}, {frames} frames; {numbers}"]
 
 
-def timed(setting: Setting, work: Callable[[], object]) -> float:
+def timed(device: torch.device, work: Callable[[], object]) -> float:
     """Seconds of one call, the device's work included."""
     start = time.perf_counter()
     work()
-    if setting.device.type == "cuda":
-        torch.cuda.synchronize(setting.device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
@@ -353,7 +353,7 @@ def merge(setting: Setting) -> list[Row]:
     graphs = compare_graphs(base.policy.transformer, merged.policy.transformer)
     difference = float((base.velocity() - merged.velocity()).abs().mean())
     calls = {"base": base.velocity, "merged": merged.velocity}
-    seconds = in_turns(setting, calls, rounds=max(setting.repeats, PAIRS)).values()
+    seconds = in_turns(setting.device, calls, rounds=max(setting.repeats, PAIRS)).values()
     medians = [statistics.median(times) for times in seconds]
     ratios = sorted(second / first for first, second in zip(*seconds, strict=True))
     ratio = (
@@ -367,12 +367,12 @@ def merge(setting: Setting) -> list[Row]:
     ]
 
 
-def in_turns(setting: Setting, calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+def in_turns(device: torch.device, calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
     """Seconds of every call in every round, after two to warm up; every other round goes backwards."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 2):
         for name in list(calls)[:: -1 if number >= 2 and number % 2 else 1]:
-            seconds[name].append(timed(setting, calls[name]))
+            seconds[name].append(timed(device, calls[name]))
     return {name: times[2:] for name, times in seconds.items()}
 
 

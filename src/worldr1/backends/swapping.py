@@ -1,12 +1,17 @@
 """`reward.placement = "swap"`: a model lives in host memory and is on the GPU only while it is called."""
 
+import warnings
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import contextmanager, suppress
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+ALIGNMENT = 64
+"""Bytes between the beginnings of two tensors in one buffer: what torch's own allocator keeps to."""
 
 
 class Swapped:
@@ -21,6 +26,8 @@ class Swapped:
         self.device = torch.device(device)
         for network in networks_of(model):
             network.to("cpu")
+            if self.device.type == "cuda":
+                weakref.finalize(self, _unlock, _page_lock(network, self.device)).atexit = False
 
     @property
     def licence(self) -> str:
@@ -60,7 +67,7 @@ class Swapped:
 
     def _fetch(self, host: Sequence[Tensor]) -> list[Tensor]:
         """The transfer, on its own so that benchmarks can time it."""
-        return [kept.to(self.device, copy=True) for kept in host]
+        return [kept.to(self.device, copy=True, non_blocking=True) for kept in host]
 
 
 def networks_of(model: Any) -> list[nn.Module]:
@@ -72,3 +79,34 @@ def networks_of(model: Any) -> list[nn.Module]:
 
 def _tensors(network: nn.Module) -> Iterator[Tensor]:
     return chain(network.parameters(), network.buffers())
+
+
+def _page_lock(network: nn.Module, device: torch.device) -> Tensor:
+    """Moves a network's tensors into one page-locked buffer, from which a GPU copies several times faster.
+
+    Locked where it lies: what torch allocates page-locked is rounded up to a power of two, up to twice the model.
+    Where the system refuses (WSL lends half of its memory), the buffer stays pageable, with a warning.
+    """
+    tensors = list(_tensors(network))
+    *starts, end = accumulate((-(-t.nbytes // ALIGNMENT) * ALIGNMENT for t in tensors), initial=0)
+    buffer = torch.empty(end, dtype=torch.uint8)
+    for tensor, start in zip(tensors, starts, strict=True):
+        part = buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        tensor.data = part.copy_(tensor.data)
+    cuda: Any = torch.cuda.cudart()
+    error = int(cuda.cudaHostRegister(buffer.data_ptr(), end, 0))
+    if error:
+        with suppress(RuntimeError):  # CUDA reports a refusal once more, after the next kernel: let that be this one
+            torch.ones(1, device=device)
+        warnings.warn(
+            f"{end / 1e9:.1f} GB of host memory could not be page-locked (CUDA error {error}), so that "
+            f"{type(network).__name__} is swapped in slowly; close other programs or use a smaller reward.profile.",
+            stacklevel=2,
+        )
+    return buffer
+
+
+def _unlock(buffer: Tensor) -> None:
+    cuda: Any = torch.cuda.cudart()
+    if buffer.is_pinned():
+        cuda.cudaHostUnregister(buffer.data_ptr())

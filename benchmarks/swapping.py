@@ -1,0 +1,83 @@
+"""How fast a swapped reward model moves to the GPU, from page-locked memory and from ordinary, in turns.
+
+    python benchmarks/swapping.py [light paper]       # needs a GPU; random weights of the published sizes
+
+A profile's row is what one call of its reward (`reward.batch` videos) costs more with `reward.placement = "swap"`.
+"""
+
+import argparse
+import gc
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
+
+import torch
+from full_size import in_turns
+from machine import heading, load
+from torch import Tensor
+
+from worldr1.backends.swapping import Swapped, networks_of
+from worldr1.build import build_composite, load_experiment
+from worldr1.rewards.profiles import ROLES
+
+RECIPES = {"light": "small-24gb", "paper": "world-r1-small"}
+ROUNDS = 5
+
+
+def swapped_models(profile: str) -> dict[str, Swapped]:
+    """The reward models of a recipe that has the profile, by role, in host memory."""
+    weights = (f"reward.models.{role}=random" for role in ROLES)
+    words = ("reward.placement=swap", f"reward.profile={profile}", *weights)
+    config = load_experiment(RECIPES[profile], words)
+    composite = build_composite(config.reward, "cuda", config.clip)
+    models = {role: getattr(composite, role) for role in ROLES}
+    return {role: model for role, model in models.items() if isinstance(model, Swapped) and host_tensors(model)}
+
+
+def host_tensors(model: Swapped) -> list[Tensor]:
+    """Weights and buffers, where they wait."""
+    networks = networks_of(model.model)
+    return [tensor.data for network in networks for tensor in chain(network.parameters(), network.buffers())]
+
+
+def rows_of(profile: str) -> list[str]:
+    """Markdown."""
+    rows, total = [], {"bytes": 0.0, "locked": 0.0, "pageable": 0.0}
+    for role, model in swapped_models(profile).items():
+        locked = host_tensors(model)
+        pageable = [tensor.clone() for tensor in locked]
+        places = {"locked": locked, "pageable": pageable}
+        fetch: dict[str, Callable[[], object]] = {name: partial(model._fetch, some) for name, some in places.items()}
+        seconds = {
+            name: statistics.median(times)
+            for name, times in in_turns(torch.device("cuda"), fetch, rounds=ROUNDS).items()
+        }
+        what = {"bytes": float(sum(tensor.nbytes for tensor in locked)), **seconds}
+        total = {key: total[key] + what[key] for key in total}
+        pinned = all(tensor.is_pinned() for tensor in locked)
+        rows.append(line(profile, role if pinned else f"{role} (**not page-locked**)", **what))
+        del locked, pageable, places, fetch, model
+    gc.collect()
+    return [*rows, line(profile, "all", **total)]
+
+
+def line(profile: str, role: str, *, bytes: float, locked: float, pageable: float) -> str:
+    """Of the table."""
+    rates = f"{bytes / locked / 1e9:.1f} | {bytes / pageable / 1e9:.1f}"
+    return f"| `{profile}` | {role} | {bytes / 1e9:.2f} | {locked:.3f} | {pageable:.3f} | {rates} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profiles", nargs="*", choices=RECIPES, default=["light", "paper"])
+    options = parser.parse_args(arguments)
+    print(heading(), f"on: {torch.cuda.get_device_name()}; {load()}; medians of {ROUNDS}, in turns", sep="\n")
+    print("\n| profile | model | GB | page-locked, s | ordinary, s | GB/s | GB/s |\n|---|---|---|---|---|---|---|")
+    for profile in options.profiles:
+        print(*rows_of(profile), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
