@@ -30,7 +30,7 @@ REWARD_SHARE = 0.35
 RENDER_S_PER_GAUSSIAN_VIEW = 0.046 / 1e6 / 81
 """gsplat on an H200, 81 views of a million Gaussians in 46 ms (research/h200.md)."""
 HOST_BYTES_PER_S = 20e9
-"""From host memory to a GPU, for swapping: assumed."""
+"""From page-locked host memory to a GPU on PCIe 4.0, for swapping: assumed; an H200 on PCIe 5.0 has 52 to 55e9."""
 LANGUAGE_MODEL_BYTES = 1.5e9
 """Activations and logits of a critic or quality model on a few images: assumed."""
 

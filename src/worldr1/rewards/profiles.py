@@ -25,11 +25,13 @@ class RewardModel:
     licence: str
     source: str
     """Of the number of parameters."""
+    bytes_per_parameter: int = 2
+    """As the weights are held."""
 
     @property
     def num_bytes(self) -> int:
-        """Of its weights in bfloat16."""
-        return 2 * self.parameters
+        """Of its weights."""
+        return self.bytes_per_parameter * self.parameters
 
 
 _LPIPS = RewardModel(
@@ -39,6 +41,7 @@ _LPIPS = RewardModel(
     parameters=2_470_848,
     licence="BSD-2-Clause",
     source="AlexNet's five convolutions and the package's linear heads",
+    bytes_per_parameter=4,
 )
 
 PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
@@ -48,9 +51,10 @@ PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
             role="reconstructor",
             name="DA3-GIANT-1.1",
             hub="depth-anything/DA3-GIANT-1.1",
-            parameters=1_150_000_000,
+            parameters=1_355_674_125,
             licence="CC BY-NC 4.0",
-            source="table of the model's repository",
+            source="counted on the network of depth-anything-3 0.1.1 (its table says 1.15 billion: the backbone)",
+            bytes_per_parameter=4,  # computes in bfloat16, keeps its weights and its heads in float32
         ),
         RewardModel(
             role="critic",
@@ -75,9 +79,10 @@ PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
             role="reconstructor",
             name="DA3-BASE",
             hub="depth-anything/DA3-BASE",
-            parameters=120_000_000,
+            parameters=135_366_599,
             licence="Apache-2.0",
-            source="table of the model's repository",
+            source="counted on the network of depth-anything-3 0.1.1 (its table says 0.12 billion)",
+            bytes_per_parameter=4,
         ),
         RewardModel(
             role="critic",
@@ -98,4 +103,4 @@ PROFILES: Mapping[ProfileName, tuple[RewardModel, ...]] = {
         _LPIPS,
     ),
 }
-"""paper: what the publication names (26.7 GB in bfloat16). light: smaller ones with permissive licences (6.5 GB)."""
+"""paper: what the publication names (29.8 GB). light: smaller ones with permissive licences (6.8 GB)."""

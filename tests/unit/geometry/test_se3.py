@@ -38,7 +38,7 @@ def close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> bool:
 def test_inverse_undoes_and_reverses_products(a: Tensor, b: Tensor) -> None:
     assert close(inverse(a) @ a, IDENTITY)
     assert close(inverse(a @ b), inverse(b) @ inverse(a), 1e-11)
-    assert torch.equal(inverse(torch.stack((a, b)))[1], inverse(b))
+    assert close(inverse(torch.stack((a, b)))[1], inverse(b))  # products of a batch may round otherwise
 
 
 @laws
