@@ -217,6 +217,8 @@ def test_a_merged_model_is_evaluated_as_its_lora_was_trained(
     [
         (["--suite", "papers"], "there is no suite 'papers'"),
         (["--limit", "0"], "--limit must be at least 1"),
+        (["--model", "base"], "--model base names no model; the mini world's base is --model mini"),
+        (["--model", "mini-r1"], "the mini world's mini-r1 is --lora mini-r1"),
         (["--model", "truth", "--suite", "paper"], "give --suite mini, not paper"),
         (["--model", "truth", "--samples", "2"], "leave out --samples: --model truth is rendered once, by no model"),
         (["--model", "truth", "--dtype", "bfloat16"], "leave out --dtype: --model truth"),
