@@ -11,6 +11,7 @@ from typing import Any
 
 from worldr1.cli.model_options import euler_steps
 from worldr1.cli.places import add_overwrite, check_file, make_folder
+from worldr1.cli.progress import tracked
 from worldr1.errors import InputError
 
 RECIPE = "mini"
@@ -104,7 +105,7 @@ def _seconds(policies: Mapping[str, Any], config: Any, num: int, rounds: int) ->
     for name in names:
         once(name)  # kernels are chosen, text and plans of the noise are stored
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
+    for number in tracked(range(rounds), "rounds"):
         for name in (*names[number % 3 :], *names[: number % 3]):
             seconds[name].append(once(name))
     return {f"seconds_{name}": values for name, values in seconds.items()}
