@@ -85,7 +85,7 @@ def _page_lock(network: nn.Module, device: torch.device) -> Tensor:
     """Moves a network's tensors into one page-locked buffer, from which a GPU copies several times faster.
 
     Locked where it lies: what torch allocates page-locked is rounded up to a power of two, up to twice the model.
-    Where the system refuses (WSL lends half of its memory), the buffer stays pageable, with a warning.
+    Where the system refuses (WSL has little to lend), the buffer stays pageable, with a warning.
     """
     tensors = list(_tensors(network))
     *starts, end = accumulate((-(-t.nbytes // ALIGNMENT) * ALIGNMENT for t in tensors), initial=0)
