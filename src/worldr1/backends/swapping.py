@@ -94,7 +94,7 @@ def _page_lock(network: nn.Module, device: torch.device) -> Tensor:
         part = buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
         tensor.data = part.copy_(tensor.data)
     cuda: Any = torch.cuda.cudart()
-    error = int(cuda.cudaHostRegister(buffer.data_ptr(), end, 0))
+    error = int(cuda.cudaHostRegister(buffer.data_ptr(), end, 0)) if end else 0
     if error:
         with suppress(RuntimeError):  # CUDA reports a refusal once more, after the next kernel: let that be this one
             torch.ones(1, device=device)
