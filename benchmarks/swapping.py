@@ -10,14 +10,13 @@ import gc
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 from full_size import in_turns
 from machine import heading, load
 from torch import Tensor
 
-from worldr1.backends.swapping import Swapped, networks_of
+from worldr1.backends.swapping import Swapped, networks_of, tensors_of
 from worldr1.build import build_composite, load_experiment
 from worldr1.rewards.profiles import ROLES
 
@@ -37,8 +36,7 @@ def swapped_models(profile: str) -> dict[str, Swapped]:
 
 def host_tensors(model: Swapped) -> list[Tensor]:
     """Weights and buffers, where they wait."""
-    networks = networks_of(model.model)
-    return [tensor.data for network in networks for tensor in chain(network.parameters(), network.buffers())]
+    return [tensor.data for network in networks_of(model.model) for tensor in tensors_of(network)]
 
 
 def rows_of(profile: str) -> list[str]:

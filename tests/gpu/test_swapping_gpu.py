@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldr1.backends.swapping import Swapped, networks_of
+from worldr1.backends.swapping import Swapped, networks_of, tensors_of
 
 pytestmark = pytest.mark.gpu
 
@@ -26,7 +26,7 @@ class Model:
                 tensor.data.copy_(torch.rand(tensor.shape, generator=generator))
 
     def tensors(self) -> list[Tensor]:
-        return [t for net in networks_of(self) for t in (*net.parameters(), *net.buffers())]
+        return [t for net in networks_of(self) for t in tensors_of(net)]
 
     def __call__(self, x: Tensor) -> Tensor:
         assert {t.device.type for t in self.tensors()} == {"cuda"}

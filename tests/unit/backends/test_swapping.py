@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldr1.backends.swapping import Swapped, networks_of
+from worldr1.backends.swapping import ALIGNMENT, Swapped, networks_of, tensors_of
 
 
 class Model:
@@ -58,6 +58,28 @@ def test_every_tensor_of_every_network_moves() -> None:
     holder = Holder()
     home = [t.data_ptr() for t in holder.tensors()]
     assert len(home) == 7 and not set(Swapped(holder, "cpu")(torch.zeros(1))) & set(home)
+
+
+def test_for_a_gpu_the_host_keeps_them_together_in_memory_that_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[tuple[int, int]] = []
+
+    class Cuda:
+        @staticmethod
+        def cudaHostRegister(address: int, size: int, flags: int) -> int:
+            locked.append((address, size))
+            return 0
+
+    network = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Linear(3, 2, dtype=torch.bfloat16)).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: Cuda)
+    Swapped(nn.Identity(), "cuda")
+    assert locked == [], "a network without weights"
+    swapped = Swapped(network, "cuda")
+    ((start, size),) = locked
+    assert all(torch.equal(value, before[name]) for name, value in swapped.model.state_dict().items())
+    for tensor in tensors_of(network):
+        assert tensor.data_ptr() % ALIGNMENT == start % ALIGNMENT
+        assert start <= tensor.data_ptr() and tensor.data_ptr() + tensor.nbytes <= start + size
 
 
 def test_a_client_has_nothing_to_move() -> None:
