@@ -6,7 +6,6 @@ A profile's row is what one call of its reward (`reward.batch` videos) costs mor
 """
 
 import argparse
-import gc
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,9 +13,8 @@ from functools import partial
 import torch
 from full_size import in_turns
 from machine import heading, load
-from torch import Tensor
 
-from worldr1.backends.swapping import Swapped, networks_of, tensors_of
+from worldr1.backends.swapping import Swapped, tensors_of
 from worldr1.build import build_composite, load_experiment
 from worldr1.rewards.profiles import ROLES
 
@@ -31,33 +29,28 @@ def swapped_models(profile: str) -> dict[str, Swapped]:
     config = load_experiment(RECIPES[profile], words)
     composite = build_composite(config.reward, "cuda", config.clip)
     models = {role: getattr(composite, role) for role in ROLES}
-    return {role: model for role, model in models.items() if isinstance(model, Swapped) and host_tensors(model)}
+    return {role: model for role, model in models.items() if isinstance(model, Swapped) and tensors_of(model.model)}
 
 
-def host_tensors(model: Swapped) -> list[Tensor]:
-    """Weights and buffers, where they wait."""
-    return [tensor.data for network in networks_of(model.model) for tensor in tensors_of(network)]
+def measure(model: Swapped) -> dict[str, float]:
+    """Bytes, and median seconds from page-locked and from ordinary memory."""
+    locked = [tensor.data for tensor in tensors_of(model.model)]
+    places = {"locked": locked, "pageable": [tensor.clone() for tensor in locked]}
+    fetch: dict[str, Callable[[], object]] = {name: partial(model._fetch, some) for name, some in places.items()}
+    seconds = in_turns(torch.device("cuda"), fetch, rounds=ROUNDS)
+    return {"bytes": float(sum(tensor.nbytes for tensor in locked))} | {
+        name: statistics.median(times) for name, times in seconds.items()
+    }
 
 
 def rows_of(profile: str) -> list[str]:
     """Markdown."""
-    rows, total = [], {"bytes": 0.0, "locked": 0.0, "pageable": 0.0}
+    found = {}
     for role, model in swapped_models(profile).items():
-        locked = host_tensors(model)
-        pageable = [tensor.clone() for tensor in locked]
-        places = {"locked": locked, "pageable": pageable}
-        fetch: dict[str, Callable[[], object]] = {name: partial(model._fetch, some) for name, some in places.items()}
-        seconds = {
-            name: statistics.median(times)
-            for name, times in in_turns(torch.device("cuda"), fetch, rounds=ROUNDS).items()
-        }
-        what = {"bytes": float(sum(tensor.nbytes for tensor in locked)), **seconds}
-        total = {key: total[key] + what[key] for key in total}
-        pinned = all(tensor.is_pinned() for tensor in locked)
-        rows.append(line(profile, role if pinned else f"{role} (**not page-locked**)", **what))
-        del locked, pageable, places, fetch, model
-    gc.collect()
-    return [*rows, line(profile, "all", **total)]
+        locked = all(tensor.is_pinned() for tensor in tensors_of(model.model))
+        found[role if locked else f"{role} (**not page-locked**)"] = measure(model)
+    found["all"] = {key: sum(each[key] for each in found.values()) for key in ("bytes", "locked", "pageable")}
+    return [line(profile, role, **each) for role, each in found.items()]
 
 
 def line(profile: str, role: str, *, bytes: float, locked: float, pageable: float) -> str:

@@ -21,33 +21,30 @@ class Model:
         generator = torch.Generator().manual_seed(0)
         self.first = nn.Sequential(nn.Linear(33, 7), nn.BatchNorm1d(7)).eval()
         self.second = nn.Linear(7, 5, dtype=torch.bfloat16)
-        for tensor in self.tensors():
+        for tensor in tensors_of(self):
             if tensor.is_floating_point():
                 tensor.data.copy_(torch.rand(tensor.shape, generator=generator))
 
-    def tensors(self) -> list[Tensor]:
-        return [t for net in networks_of(self) for t in tensors_of(net)]
-
     def __call__(self, x: Tensor) -> Tensor:
-        assert {t.device.type for t in self.tensors()} == {"cuda"}
+        assert {t.device.type for t in tensors_of(self)} == {"cuda"}
         return self.second(self.first(x).to(torch.bfloat16))
 
 
 def test_weights_wait_in_page_locked_memory_and_the_answer_is_the_same() -> None:
     model, x = Model(), torch.rand(3, 33, device="cuda")
-    before = [t.clone() for t in model.tensors()]
+    before = [t.clone() for t in tensors_of(model)]
     for network in networks_of(model):
         network.to("cuda")
     expected = model(x)
     swapped = Swapped(model, "cuda")
     for _ in range(2):
         assert torch.equal(swapped(x), expected)
-        assert all(t.is_pinned() for t in model.tensors())
-    assert all(torch.equal(a, b) for a, b in zip(model.tensors(), before, strict=True))
+        assert all(t.is_pinned() for t in tensors_of(model))
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(model), before, strict=True))
     del swapped
     gc.collect()
-    assert not any(t.is_pinned() for t in model.tensors())
-    assert all(torch.equal(a, b) for a, b in zip(model.tensors(), before, strict=True))
+    assert not any(t.is_pinned() for t in tensors_of(model))
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(model), before, strict=True))
 
 
 def test_memory_that_cannot_be_locked_is_said_and_spoils_no_later_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +65,6 @@ def test_memory_that_cannot_be_locked_is_said_and_spoils_no_later_call(monkeypat
     with pytest.warns(UserWarning, match="could not be page-locked"):
         swapped = Swapped(model, "cuda")
     monkeypatch.undo()
-    assert not any(t.is_pinned() for t in model.tensors())
+    assert not any(t.is_pinned() for t in tensors_of(model))
     assert swapped(x).shape == (3, 5)
     torch.cuda.synchronize()

@@ -55,7 +55,7 @@ class Swapped:
 
     @contextmanager
     def _moved_in(self) -> Iterator[None]:
-        tensors = [tensor for network in networks_of(self.model) for tensor in tensors_of(network)]
+        tensors = tensors_of(self.model)
         host = [tensor.data for tensor in tensors]
         try:
             for tensor, copied in zip(tensors, self._fetch(host), strict=True):
@@ -77,9 +77,9 @@ def networks_of(model: Any) -> list[nn.Module]:
     return [value for value in vars(model).values() if isinstance(value, nn.Module)]
 
 
-def tensors_of(network: nn.Module) -> Iterator[Tensor]:
-    """Its parameters and buffers."""
-    return chain(network.parameters(), network.buffers())
+def tensors_of(model: Any) -> list[Tensor]:
+    """Parameters and buffers of all its networks, in an order that stays."""
+    return [tensor for network in networks_of(model) for tensor in chain(network.parameters(), network.buffers())]
 
 
 def _page_lock(network: nn.Module, device: torch.device) -> Tensor:
@@ -88,7 +88,7 @@ def _page_lock(network: nn.Module, device: torch.device) -> Tensor:
     Locked where it lies: what torch allocates page-locked is rounded up to a power of two, up to twice the model.
     Where the system refuses (WSL has little to lend), the buffer stays pageable, with a warning.
     """
-    tensors = list(tensors_of(network))
+    tensors = tensors_of(network)
     *starts, end = accumulate((-(-t.nbytes // ALIGNMENT) * ALIGNMENT for t in tensors), initial=0)
     buffer = torch.empty(end, dtype=torch.uint8)
     for tensor, start in zip(tensors, starts, strict=True):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from worldr1 import __version__
 from worldr1.cli.evaluate_sources import TRUTH, Source, find_source, num_samples
 from worldr1.cli.judges import JUDGES, check_judge, default_judge, judge_device, load_fitting, load_judge_model
-from worldr1.cli.model_options import MINI, add_model_arguments
+from worldr1.cli.model_options import MINI, PACKAGED, add_model_arguments
 from worldr1.cli.options import refuse_unread
 from worldr1.cli.places import make_folder
 from worldr1.cli.progress import bar
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXPORT_CLIP = (81, 480, 832)
 """Frames, height and width of exported poses: Wan's; the mini suite has its own (`backends.mini.CLIP_SIZE`)."""
-NAMED = {"base": (), "mini-r1": ("--lora", "mini-r1"), "truth": ("--model", "truth")}
+NAMED = PACKAGED | {"truth": ("--model", "truth")}
 """What `worldr1 compare` evaluates by itself, on the mini suite: the words that say so here."""
 
 

@@ -19,8 +19,8 @@ MINI = "mini"
 CLIP = ("frames", "height", "width")
 MINI_UPSCALE = 4
 """A mini video's pixels become squares of so many, so that a person can watch it."""
-NO_MODELS = {"base": "--model mini", "mini-r1": "--lora mini-r1"}
-"""What `worldr1 compare` calls the mini world's own, and which option says it here."""
+PACKAGED = {"base": ("--model", MINI), "mini-r1": ("--lora", "mini-r1")}
+"""The packaged models as `worldr1 compare` calls them: the words that say so here."""
 ATTENTION = ("auto", "cudnn", "flash", "flash3", "efficient", "math")
 DTYPES = ("float32", "bfloat16")
 WAN_STEPS = 20
@@ -180,10 +180,9 @@ def base_settings(args: argparse.Namespace) -> tuple["ExperimentConfig", int]:
     from worldr1.build import ClipConfig, ExperimentConfig, load_experiment
     from worldr1.rollout.start_noise import NoiseConfig
 
-    if args.model in NO_MODELS and not Path(args.model).exists():
-        raise InputError(
-            f"--model {args.model} names no model; the mini world's {args.model} is {NO_MODELS[args.model]}."
-        )
+    if args.model in PACKAGED and not Path(args.model).exists():
+        words = " ".join(PACKAGED[args.model])
+        raise InputError(f"--model {args.model} names no model; the mini world's {args.model} is {words}.")
     options = {
         "folder": args.model,
         "weights": args.weights,
